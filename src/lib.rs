@@ -1,1 +1,28 @@
-//! x
+//! claude-proxy lets any Anthropic client talk to any OpenAI-compatible model server.
+//!
+//! Layers, arrows one way; a module imports its own layer and layers to its right:
+//!
+//! ```text
+//! cli  ->  server  ->  upstream  ->  config  ->  convert  ->  wire
+//!               observe (leaf: log and metric names; used by server, upstream, cli)
+//! ```
+//!
+//! | layer | its one question |
+//! |---|---|
+//! | [`wire`] | what do the bytes say? framing and types of both protocols, no policy |
+//! | [`convert`] | what does it mean on the other side? the product: pure, synchronous, no I/O |
+//! | [`config`] | what did the user ask for? config.json, checked and immutable |
+//! | [`upstream`] | one HTTP exchange with a provider |
+//! | [`server`] | Anthropic's HTTP surface |
+//! | [`cli`] | one file per command |
+//!
+//! `serve` on a socket and `convert` on a file run the same code: `serve` is the pump with a
+//! socket on both ends, `convert` is the pump without one. `tests/layers.rs` keeps the arrows.
+
+pub mod cli;
+pub mod config;
+pub mod convert;
+pub mod observe;
+pub mod server;
+pub mod upstream;
+pub mod wire;

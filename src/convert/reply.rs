@@ -1,0 +1,56 @@
+//! What the conversion of an answer has to know of its request.
+
+use super::Profile;
+
+/// Whether the client gets to see reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingMode {
+    /// Thinking was not asked for: reasoning is discarded.
+    Off,
+    /// Thinking blocks with text.
+    Show,
+    /// `display: "omitted"`: thinking blocks without text; it travels in the signature.
+    Omit,
+}
+
+/// Token counts in Anthropic's terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens that were neither read from nor written to the cache.
+    pub input_tokens: u64,
+    /// Generated tokens, thinking included.
+    pub output_tokens: u64,
+    /// Prompt tokens written to the cache.
+    pub cache_creation_input_tokens: u64,
+    /// Prompt tokens read from the cache.
+    pub cache_read_input_tokens: u64,
+    /// Thinking's share of the output; 0: not told.
+    pub thinking_tokens: u64,
+}
+
+/// What the conversion of an answer has to know of its request. Small: it lives as long as the stream.
+#[derive(Debug, Clone)]
+pub struct ReplyContext {
+    /// The model's name as the client wrote it; echoed in the answer.
+    pub model: String,
+    /// The upstream's profile.
+    pub profile: &'static Profile,
+    /// Whether the client gets to see reasoning.
+    pub thinking: ThinkingMode,
+    /// Stop sequences of the request, to recognise the one that an upstream names.
+    pub stop_sequences: Vec<String>,
+    /// Tool names that had to be changed: (sent upstream, the client's own).
+    pub tool_names: Vec<(String, String)>,
+    /// Hashes of the tool_use ids in the request's history, sorted.
+    pub history_ids: Vec<u64>,
+    /// The request has `safeguards`: the answer carries `safeguard_results`.
+    pub safeguards: bool,
+    /// Estimate of the prompt in tokens; at least 1.
+    pub input_estimate: u64,
+    /// The model's context window, for overflow errors without numbers.
+    pub context_window: Option<u64>,
+    /// Source of ids. Two exchanges must not have the same; set it from a random source.
+    pub seed: u64,
+    /// How many characters of the answer's text [`super::Summary::preview`] keeps.
+    pub preview_chars: usize,
+}

@@ -1,0 +1,101 @@
+//! The stream's state machine: Chat Completions chunks in, Messages events out.
+
+use super::{Losses, ReplyContext, Usage};
+use crate::wire::anthropic::ApiError;
+
+/// How the upstream's stream came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamEnd {
+    /// `data: [DONE]`.
+    DoneMarker,
+    /// The body ended, by its framing or by a closed connection: not a proof of completeness.
+    Eof,
+}
+
+/// What an answer was, for the log.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// `stop_reason`, when the answer came to its end.
+    pub stop_reason: Option<&'static str>,
+    /// Token counts, as the client was told.
+    pub usage: Usage,
+    /// The counts are local estimates: the upstream told none.
+    pub usage_estimated: bool,
+    /// What was lost on the way.
+    pub losses: Losses,
+    /// The beginning of the answer's text, at most [`ReplyContext::preview_chars`] characters.
+    pub preview: String,
+}
+
+/// Translates one streamed answer. Bytes out are whole SSE events, ready to be sent.
+#[derive(Debug)]
+pub struct StreamTranslator {}
+
+impl StreamTranslator {
+    /// For one answer.
+    pub fn new(context: ReplyContext) -> Self {
+        let _ = context;
+        Self {}
+    }
+
+    /// Takes one upstream event (not `[DONE]`: that is [`StreamTranslator::finish`]) and appends
+    /// what the client gets for it. `name` is its `event:` line, empty when there is none.
+    ///
+    /// # Errors
+    /// The upstream's error, or a limit that was passed. Before [`StreamTranslator::started`] it
+    /// can still be an HTTP answer; afterwards pass it to [`StreamTranslator::fail`].
+    pub fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let _ = (name, data, out);
+        Ok(())
+    }
+
+    /// Takes a whole Chat Completion instead: the upstream did not stream. Follow with `finish`.
+    ///
+    /// # Errors
+    /// As [`StreamTranslator::push`].
+    pub fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let _ = (body, out);
+        Ok(())
+    }
+
+    /// Appends `message_start` although nothing has come yet: the client has waited long enough.
+    pub fn start(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// `message_start` is out: errors are events from here on.
+    pub fn started(&self) -> bool {
+        false
+    }
+
+    /// `finish_reason` has arrived: the answer is whole but for its usage.
+    pub fn finish_seen(&self) -> bool {
+        false
+    }
+
+    /// Ends the answer and appends the closing events.
+    ///
+    /// # Errors
+    /// The stream was cut, or a tool call is unusable; as with [`StreamTranslator::push`].
+    pub fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let _ = (end, out);
+        Ok(())
+    }
+
+    /// Appends the one `error` event; nothing may follow it. `api_error` and `timeout_error`
+    /// become `overloaded_error` while no block has been completed, because clients re-issue
+    /// only that.
+    pub fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        let _ = (error, out);
+    }
+
+    /// Bytes held: bounded, whatever the upstream sends.
+    pub fn retained(&self) -> usize {
+        0
+    }
+
+    /// What the answer was so far.
+    pub fn summary(&self) -> Summary {
+        Summary::default()
+    }
+}

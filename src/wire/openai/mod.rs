@@ -1,0 +1,1 @@
+//! OpenAI's Chat Completions: chunks, whole completions, usage.

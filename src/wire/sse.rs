@@ -1,0 +1,272 @@
+//! Server-sent events: a decoder that holds no more than one event, and the writer of ours.
+
+/// One event of the upstream's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SseEvent<'a> {
+    /// The last `event:` line; empty when there was none.
+    pub name: &'a [u8],
+    /// The `data:` lines, joined with LF.
+    pub data: &'a [u8],
+}
+
+/// Why decoding cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SseFault {
+    /// One event holds more bytes than is allowed.
+    #[error("upstream sent an event of more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Splits bytes into events, however they were cut on the way.
+///
+/// Accepts LF, CRLF and CR line ends, a byte order mark, comments, `data:` with or without a
+/// space, several `data:` lines, and a last event without its blank line (the WHATWG HTML
+/// standard, "Server-sent events", but for that last one, which real servers leave out).
+#[derive(Debug)]
+pub struct SseDecoder {
+    /// Bytes of lines that have not been taken yet. Invariant: at most `max_event` plus one read.
+    buffer: Vec<u8>,
+    /// Start of what has not been taken, in `buffer`.
+    at: usize,
+    /// From here on no line end was looked for yet. Invariant: `at <= scanned`.
+    scanned: usize,
+    name: Vec<u8>,
+    /// `data:` lines of the event under way, when there is more than one or a read cut the event.
+    data: Vec<u8>,
+    /// The only `data:` line of the event under way, as a range of `buffer`: no copy is made
+    /// of an event that came in one read.
+    single: Option<(usize, usize)>,
+    /// Data lines seen of the event under way.
+    lines: usize,
+    /// The event that was given out last is still in `name` and `data`.
+    given: bool,
+    begun: bool,
+    /// The last line ended with CR: a LF that follows belongs to it.
+    after_cr: bool,
+    max_event: usize,
+}
+
+impl SseDecoder {
+    /// A decoder that refuses events of more than `max_event` bytes.
+    pub fn new(max_event: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            at: 0,
+            scanned: 0,
+            name: Vec::new(),
+            data: Vec::new(),
+            single: None,
+            lines: 0,
+            given: false,
+            begun: false,
+            after_cr: false,
+            max_event,
+        }
+    }
+
+    /// Takes what was read. Call [`SseDecoder::next_event`] until it gives none.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.forget_given();
+        self.own_single();
+        if self.at > 0 {
+            // What is left is less than an event: moving it is cheap and the buffer stays small.
+            self.buffer.drain(..self.at);
+            self.scanned -= self.at;
+            self.at = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes held.
+    pub fn retained(&self) -> usize {
+        self.buffer.len() - self.at + self.data.len() + self.name.len()
+    }
+
+    /// The next complete event, or none until more bytes come.
+    pub fn next_event(&mut self) -> Option<Result<SseEvent<'_>, SseFault>> {
+        self.take(false)
+    }
+
+    /// The event that the stream ended in the middle of, if its data line was whole enough to be read.
+    pub fn last_event(&mut self) -> Option<Result<SseEvent<'_>, SseFault>> {
+        self.take(true)
+    }
+
+    fn forget_given(&mut self) {
+        if self.given {
+            self.given = false;
+            self.lines = 0;
+            self.single = None;
+            self.data.clear();
+            self.name.clear();
+        }
+    }
+
+    /// Moves a data line out of `buffer`, which is about to change or to get company.
+    fn own_single(&mut self) {
+        if let Some((start, end)) = self.single.take() {
+            self.data.extend_from_slice(self.buffer.get(start..end).unwrap_or_default());
+        }
+    }
+
+    fn give(&mut self) -> SseEvent<'_> {
+        self.given = true;
+        let data = match self.single {
+            Some((start, end)) => self.buffer.get(start..end).unwrap_or_default(),
+            None => &self.data,
+        };
+        SseEvent { name: &self.name, data }
+    }
+
+    fn take(&mut self, at_end: bool) -> Option<Result<SseEvent<'_>, SseFault>> {
+        self.forget_given();
+        loop {
+            let Some((start, end)) = self.line(at_end) else {
+                if self.retained() > self.max_event {
+                    return Some(Err(SseFault::TooLarge(self.max_event)));
+                }
+                return (at_end && self.lines > 0).then(|| Ok(self.give()));
+            };
+            if start == end {
+                // A blank line ends the event.
+                if self.lines == 0 {
+                    self.name.clear();
+                    continue;
+                }
+                return Some(Ok(self.give()));
+            }
+            let line = self.buffer.get(start..end).unwrap_or_default();
+            let (field, value) = match memchr::memchr(b':', line) {
+                Some(0) => continue,
+                Some(colon) => {
+                    let (field, value) = line.split_at(colon);
+                    let value = value.strip_prefix(b":").unwrap_or(value);
+                    (field, value.strip_prefix(b" ").unwrap_or(value))
+                }
+                None => (line, &b""[..]),
+            };
+            match field {
+                b"data" => {
+                    let from = end - value.len();
+                    if self.data.len() + value.len() > self.max_event {
+                        return Some(Err(SseFault::TooLarge(self.max_event)));
+                    }
+                    if self.lines == 0 {
+                        self.single = Some((from, end));
+                    } else {
+                        self.own_single();
+                        self.data.push(b'\n');
+                        self.data.extend_from_slice(self.buffer.get(from..end).unwrap_or_default());
+                    }
+                    self.lines += 1;
+                }
+                b"event" => {
+                    self.name.clear();
+                    self.name.extend_from_slice(value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next whole line, as a range of `buffer` without its end.
+    fn line(&mut self, at_end: bool) -> Option<(usize, usize)> {
+        if !self.begun && self.buffer.len() >= 3 {
+            self.begun = true;
+            if self.buffer.starts_with(b"\xEF\xBB\xBF") {
+                self.at = 3;
+                self.scanned = 3;
+            }
+        }
+        if self.after_cr && self.at < self.buffer.len() {
+            self.after_cr = false;
+            if self.buffer.get(self.at) == Some(&b'\n') {
+                self.at += 1;
+                self.scanned = self.scanned.max(self.at);
+            }
+        }
+        let rest = self.buffer.get(self.scanned..).unwrap_or_default();
+        match memchr::memchr2(b'\n', b'\r', rest) {
+            Some(i) => {
+                let (start, end) = (self.at, self.scanned + i);
+                self.after_cr = rest.get(i) == Some(&b'\r');
+                self.at = end + 1;
+                self.scanned = self.at;
+                Some((start, end))
+            }
+            None if at_end && self.at < self.buffer.len() => {
+                let line = (self.at, self.buffer.len());
+                self.at = self.buffer.len();
+                self.scanned = self.at;
+                Some(line)
+            }
+            None => {
+                self.scanned = self.buffer.len();
+                None
+            }
+        }
+    }
+}
+
+/// `event: ping`, as Anthropic's API sends it.
+pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(chunks: &[&[u8]]) -> Vec<(String, String)> {
+        let mut d = SseDecoder::new(1 << 20);
+        let mut out = Vec::new();
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        for c in chunks {
+            d.push(c);
+            while let Some(e) = d.next_event() {
+                let e = e.unwrap();
+                out.push((text(e.name), text(e.data)));
+            }
+        }
+        while let Some(e) = d.last_event() {
+            let e = e.unwrap();
+            out.push((text(e.name), text(e.data)));
+        }
+        out
+    }
+
+    const MIXED: &[u8] = b"\xEF\xBB\xBF: hello\r\n\r\nretry: 3\nid: 7\ndata: one\n\nevent: x\rdata:two\rdata: \xC3\xA9\r\rdata\n\ndata: [DONE]";
+
+    #[test]
+    fn reads_every_spelling() {
+        let want: Vec<(String, String)> = [("", "one"), ("x", "two\né"), ("", ""), ("", "[DONE]")]
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect();
+        assert_eq!(decode(&[MIXED]), want);
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_events() {
+        let whole = decode(&[MIXED]);
+        for i in 0..MIXED.len() {
+            let (a, b) = MIXED.split_at(i);
+            assert_eq!(decode(&[a, b]), whole, "cut at {i}");
+        }
+        let single: Vec<&[u8]> = MIXED.chunks(1).collect();
+        assert_eq!(decode(&single), whole);
+    }
+
+    #[test]
+    fn holds_no_more_than_one_event() {
+        let mut d = SseDecoder::new(1000);
+        let mut fault = None;
+        for _ in 0..100 {
+            d.push(&[b'a'; 100]);
+            if let Some(Err(e)) = d.next_event() {
+                fault = Some(e);
+                break;
+            }
+            assert!(d.retained() <= 1100);
+        }
+        assert_eq!(fault, Some(SseFault::TooLarge(1000)));
+    }
+}
