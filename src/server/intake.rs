@@ -1,0 +1,83 @@
+//! The request's body: bounded in size and time.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::reply::Refusal;
+use crate::wire::anthropic::{ApiError, ErrorKind};
+
+/// From the end of the head until the last byte of the body. actix has no such clock.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Reads a body of at most `max` bytes into one buffer.
+pub(super) async fn read(request: &HttpRequest, payload: Payload, max: usize) -> Result<Bytes, Refusal> {
+    read_within(request, payload, max, DEADLINE).await
+}
+
+async fn read_within(
+    request: &HttpRequest,
+    payload: Payload,
+    max: usize,
+    deadline: Duration,
+) -> Result<Bytes, Refusal> {
+    let headers = request.headers();
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")
+    {
+        let mut error =
+            ApiError::invalid_request("compressed request bodies are not supported: send the JSON as it is");
+        error.details = Some(r#"{"error_code":"request_body_encoding_unsupported"}"#.to_owned());
+        return Err(Refusal { close: true, ..error.into() });
+    }
+    let announced: Option<usize> =
+        headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    if announced.is_some_and(|n| n > max) {
+        return Err(too_large(max));
+    }
+    match tokio::time::timeout(deadline, collect(payload, announced, max)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let message = format!("the request's body did not arrive within {} s", deadline.as_secs());
+            let error = ApiError::new(408, ErrorKind::InvalidRequest, message);
+            Err(Refusal { close: true, ..error.into() })
+        }
+    }
+}
+
+async fn collect(mut payload: Payload, announced: Option<usize>, max: usize) -> Result<Bytes, Refusal> {
+    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(|e| broken(&e))?;
+    if first.len() > max {
+        return Err(too_large(max));
+    }
+    if announced == Some(first.len()) {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(announced.unwrap_or(64 * 1024).min(max).max(first.len()));
+    all.extend_from_slice(&first);
+    drop(first);
+    while let Some(bytes) = payload.next().await {
+        let bytes = bytes.map_err(|e| broken(&e))?;
+        if all.len() + bytes.len() > max {
+            return Err(too_large(max));
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all.freeze())
+}
+
+fn too_large(max: usize) -> Refusal {
+    let message = format!("the request's body is larger than {max} bytes (config key `max_body_bytes`)");
+    Refusal { close: true, ..ApiError::new(413, ErrorKind::RequestTooLarge, message).into() }
+}
+
+fn broken(error: &PayloadError) -> Refusal {
+    let message = format!("the request's body could not be read: {error}");
+    Refusal { close: true, ..ApiError::invalid_request(message).into() }
+}
