@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub cache_control: Option<RawJson<'a>>,
     /// `safeguards` is there: the client expects verdicts on tool calls.
     pub safeguards: bool,
+    /// Length of the body in bytes.
+    pub source_len: usize,
     /// Fields that are there and have no equivalent, in the order in which they came.
     pub unsupported: Vec<Unsupported>,
 }
@@ -180,7 +182,9 @@ impl<'a> Request<'a> {
                 e.valid_up_to()
             ))
         })?;
-        request(&mut Cursor::new(text), whole).map_err(|e| e.into_error(body))
+        let mut request = request(&mut Cursor::new(text), whole).map_err(|e| e.into_error(body))?;
+        request.source_len = body.len();
+        Ok(request)
     }
 }
 
@@ -202,6 +206,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
         output_schema: None,
         cache_control: None,
         safeguards: false,
+        source_len: 0,
         unsupported: Vec::new(),
     };
     let (mut model, mut messages, mut max_tokens) = (None, None, None);
