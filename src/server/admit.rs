@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 
 use super::reply::Refusal;
 use crate::wire::anthropic::{ApiError, ErrorKind};
@@ -34,9 +34,8 @@ impl Gate {
         drop(permit);
         let message =
             format!("{} requests are running already (max_concurrent_requests); try again", self.most);
-        let mut refusal = Refusal::from(ApiError::new(529, ErrorKind::Overloaded, message));
-        refusal.retry_after = Some(HeaderValue::from_static("1"));
-        Err(refusal)
+        let refusal = Refusal::from(ApiError::new(529, ErrorKind::Overloaded, message));
+        Err(refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1"))))
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::http::Method;
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
@@ -107,13 +107,13 @@ async fn route(
     id: &str,
 ) -> Result<HttpResponse, Refusal> {
     let (path, doubled) = tidy(request.uri().path());
-    if path == "/v1" || path.starts_with("/v1/") {
-        if let Some(key) = &worker.key {
-            key.check(request.headers())?;
-        }
+    if let Some(key) = &worker.key
+        && (path == "/v1" || path.starts_with("/v1/"))
+    {
+        key.check(request.headers())?;
     }
     if doubled {
-        worker.warn_doubled();
+        warn_doubled();
     }
     let method = request.method();
     let get = method == Method::GET || method == Method::HEAD;
@@ -138,16 +138,14 @@ async fn route(
     }
 }
 
-impl Worker {
-    /// Once in the log, not once a request.
-    fn warn_doubled(&self) {
-        static SAID: std::sync::Once = std::sync::Once::new();
-        SAID.call_once(|| {
-            tracing::warn!(
-                "a client asks for /v1/v1/...: its base URL ends in /v1 and should not; answered all the same"
-            );
-        });
-    }
+/// Once in the log, not once a request.
+fn warn_doubled() {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "a client asks for /v1/v1/...: its base URL ends in /v1 and should not; answered all the same"
+        );
+    });
 }
 
 /// The path without doubled or trailing slashes, and whether it began with `/v1` twice: the
@@ -181,7 +179,8 @@ fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
     let method: String = method.as_str().chars().take(20).collect();
     let path: String = path.chars().take(200).collect();
     let message = format!("{method} is not allowed for {path}; allowed: {allow}");
-    Refusal { allow: Some(allow), ..ApiError::new(405, ErrorKind::InvalidRequest, message).into() }
+    Refusal::from(ApiError::new(405, ErrorKind::InvalidRequest, message))
+        .with(ALLOW, Some(HeaderValue::from_static(allow)))
 }
 
 #[cfg(test)]

@@ -17,15 +17,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `max` bytes into one buffer.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, max: usize) -> Result<Bytes, Refusal> {
-    read_within(request, payload, max, DEADLINE).await
-}
-
-async fn read_within(
-    request: &HttpRequest,
-    payload: Payload,
-    max: usize,
-    deadline: Duration,
-) -> Result<Bytes, Refusal> {
     let headers = request.headers();
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")
@@ -33,21 +24,18 @@ async fn read_within(
         let mut error =
             ApiError::invalid_request("compressed request bodies are not supported: send the JSON as it is");
         error.details = Some(r#"{"error_code":"request_body_encoding_unsupported"}"#.to_owned());
-        return Err(Refusal { close: true, ..error.into() });
+        return Err(Refusal::from(error).closing());
     }
     let announced: Option<usize> =
         headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
     if announced.is_some_and(|n| n > max) {
         return Err(too_large(max));
     }
-    match tokio::time::timeout(deadline, collect(payload, announced, max)).await {
-        Ok(result) => result,
-        Err(_) => {
-            let message = format!("the request's body did not arrive within {} s", deadline.as_secs());
-            let error = ApiError::new(408, ErrorKind::InvalidRequest, message);
-            Err(Refusal { close: true, ..error.into() })
-        }
-    }
+    let Ok(result) = tokio::time::timeout(DEADLINE, collect(payload, announced, max)).await else {
+        let message = format!("the request's body did not arrive within {} s", DEADLINE.as_secs());
+        return Err(Refusal::from(ApiError::new(408, ErrorKind::InvalidRequest, message)).closing());
+    };
+    result
 }
 
 async fn collect(mut payload: Payload, announced: Option<usize>, max: usize) -> Result<Bytes, Refusal> {
@@ -74,10 +62,10 @@ async fn collect(mut payload: Payload, announced: Option<usize>, max: usize) -> 
 
 fn too_large(max: usize) -> Refusal {
     let message = format!("the request's body is larger than {max} bytes (config key `max_body_bytes`)");
-    Refusal { close: true, ..ApiError::new(413, ErrorKind::RequestTooLarge, message).into() }
+    Refusal::from(ApiError::new(413, ErrorKind::RequestTooLarge, message)).closing()
 }
 
 fn broken(error: &PayloadError) -> Refusal {
     let message = format!("the request's body could not be read: {error}");
-    Refusal { close: true, ..ApiError::invalid_request(message).into() }
+    Refusal::from(ApiError::invalid_request(message)).closing()
 }

@@ -142,20 +142,18 @@ impl Bound {
                 std::future::pending::<()>().await;
             }
             drain.begin();
-            let graceful = async {
-                tokio::time::sleep(LAME_DUCK).await;
-                let deadline = async {
-                    tokio::time::sleep(grace).await;
-                    drain.force();
-                    std::future::pending::<()>().await;
-                };
-                tokio::select! {
-                    () = handle.stop(true) => {}
-                    () = deadline => {}
-                }
+            let closing = async {
+                tokio::time::sleep(LAME_DUCK.min(grace)).await;
+                handle.stop(true).await;
+            };
+            let deadline = async {
+                tokio::time::sleep(grace).await;
+                drain.force();
+                std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = graceful => {}
+                () = closing => {}
+                () = deadline => {}
                 Some(()) = stop.recv() => handle.stop(false).await,
             }
             std::future::pending::<()>().await;

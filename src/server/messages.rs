@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::app::Worker;
 use super::pump::{Pump, note};
-use super::reply::{Refusal, WARNINGS, json};
+use super::reply::{RETRY_AFTER_MS, Refusal, WARNINGS, json};
 use super::{intake, models, whole};
 use crate::config::Model;
 use crate::convert::{self, Converted, ReplyContext, StreamTranslator, UpstreamEnd, WholeAnswer};
@@ -113,13 +113,11 @@ async fn ask(
     let mut body = answer.body;
     let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
     let error = convert::error::error(status, &text.unwrap_or_default(), &endpoint.name, Some(context));
-    let mut refusal = Refusal::from(error);
     // Never invented, and only where waiting helps.
     if status == 429 || status >= 500 {
-        refusal.retry_after = retry_after;
-        refusal.retry_after_ms = retry_after_ms;
+        return Err(Refusal::from(error).with(RETRY_AFTER, retry_after).with(RETRY_AFTER_MS, retry_after_ms));
     }
-    Err(refusal)
+    Err(error.into())
 }
 
 fn stream_head() -> actix_web::HttpResponseBuilder {

@@ -1,5 +1,6 @@
 //! `GET /v1/models`: the configuration's models, in a shape that both families of clients read.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::config::{Config, Model};
@@ -102,7 +103,7 @@ pub(super) fn unknown(config: &Config, name: &str) -> ApiError {
         message.push_str(&shown(&model.id));
     }
     if let Some(more) = config.models.len().checked_sub(SHOWN).filter(|n| *n > 0) {
-        message.push_str(&format!(" and {more} more"));
+        let _ = write!(message, " and {more} more");
     }
     ApiError::new(404, ErrorKind::NotFound, message)
 }

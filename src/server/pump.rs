@@ -331,7 +331,7 @@ impl Pump {
         error.write(&self.record.request_id, out);
         out.extend_from_slice(b"\n\n");
         self.record.outcome = Outcome::Failed;
-        self.record.error = "panic".to_owned();
+        "panic".clone_into(&mut self.record.error);
     }
 }
 
