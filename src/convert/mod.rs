@@ -2,14 +2,25 @@
 //!
 //! Ids, times and randomness are passed in; nothing here opens a file or a socket.
 
+mod body;
 pub mod count;
 pub mod error;
+mod history;
+mod ids;
 pub mod loss;
+mod media;
+mod messages;
 pub mod profile;
+mod reasoning;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod schema;
+mod signature;
 pub mod stream;
+mod text;
+mod tools;
+mod turns;
 
 pub use loss::{Loss, Losses};
 pub use profile::Profile;

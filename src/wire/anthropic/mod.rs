@@ -1,7 +1,12 @@
-//! Anthropic's Messages API: requests, errors and the names of its stream events.
+//! Anthropic's Messages API: requests, errors and their words.
 
+mod block;
+mod complaint;
 pub mod error;
 pub mod request;
+mod tool;
 
+pub use block::{Block, BlockKind, Place, Source, ToolChange};
 pub use error::{ApiError, ErrorKind};
-pub use request::Request;
+pub use request::{Display, Message, Request, Role, SystemBlock, Thinking, ThinkingKind, Unsupported};
+pub use tool::{Tool, ToolChoice, ToolChoiceKind};

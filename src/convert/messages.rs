@@ -1,0 +1,313 @@
+//! Turns become Chat Completions messages, and tool results find their calls.
+
+use std::borrow::Cow;
+
+use super::history::{Spoken, call_of};
+use super::ids::{fingerprint, upstream_call_id};
+use super::loss::Losses;
+use super::media::{Media, Part, write_content};
+use super::profile::{Echo, Profile, ToolResultImages, UserAfterTool};
+use super::text::{BLANK_LINE, Composer, Text, write_joined};
+use super::tools::Names;
+use super::turns::{Item, Turn};
+use crate::wire::anthropic::{Block, BlockKind};
+use crate::wire::json::write_str;
+
+/// A tool call of the history that waits for its result.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    /// The client's id.
+    pub(super) own_id: Cow<'a, str>,
+    /// The id upstream.
+    pub(super) id: String,
+    /// The name upstream.
+    pub(super) name: String,
+}
+
+/// Writes the list of messages.
+pub(super) struct Messages<'w, 'a> {
+    out: &'w mut Vec<u8>,
+    profile: &'w Profile,
+    media: Media<'w>,
+    echo: Echo,
+    names: &'w mut Names,
+    losses: &'w mut Losses,
+    first: bool,
+    /// A user message is only written when what follows it is known: two in a row become one.
+    user: Vec<Part<'a>>,
+    /// Calls of the last assistant turn that have no result yet.
+    calls: Vec<Call<'a>>,
+    /// Tool calls so far, over the whole conversation.
+    count: usize,
+    /// The last message is a tool message with text: more text can be folded into it.
+    after_tool: bool,
+    stats: Stats,
+}
+
+/// What else is known when all messages are written.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    /// Fingerprints of all tool_use ids in the history.
+    pub(super) history_ids: Vec<u64>,
+    /// Images and files.
+    pub(super) media: u64,
+    /// Bytes of base64 in them.
+    pub(super) media_bytes: usize,
+    /// The last message is an unfinished answer of the model.
+    pub(super) prefill: bool,
+}
+
+impl<'w, 'a> Messages<'w, 'a> {
+    pub(super) fn new(
+        out: &'w mut Vec<u8>,
+        profile: &'w Profile,
+        media: Media<'w>,
+        echo: Echo,
+        names: &'w mut Names,
+        losses: &'w mut Losses,
+    ) -> Self {
+        out.push(b'[');
+        Self {
+            out,
+            profile,
+            media,
+            echo,
+            names,
+            losses,
+            first: true,
+            user: Vec::new(),
+            calls: Vec::new(),
+            count: 0,
+            after_tool: false,
+            stats: Stats::default(),
+        }
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.after_tool = false;
+    }
+
+    /// Writes a system message; `content` writes the value.
+    pub(super) fn system(&mut self, content: impl FnOnce(&mut Vec<u8>)) {
+        self.flush();
+        self.begin();
+        self.out.extend_from_slice(b"{\"role\":");
+        write_str(self.profile.system_role.as_str(), self.out);
+        self.out.extend_from_slice(b",\"content\":");
+        content(self.out);
+        self.out.push(b'}');
+    }
+
+    pub(super) fn turn(&mut self, turn: &Turn<'_, 'a>, last: bool) {
+        match turn {
+            Turn::System(text) => {
+                self.system(|out| text.write(out));
+            }
+            Turn::Assistant(blocks) => self.assistant(blocks, last),
+            Turn::User(items) => self.user_turn(items),
+        }
+    }
+
+    /// Closes the list.
+    pub(super) fn finish(mut self) -> Stats {
+        self.flush();
+        self.out.push(b']');
+        self.stats.history_ids.sort_unstable();
+        self.stats
+    }
+
+    /// Writes what has been held back, results that never came included.
+    fn flush(&mut self) {
+        for call in std::mem::take(&mut self.calls) {
+            self.losses.add(|| "messages".into(), "synthesized_tool_result");
+            self.tool_message(&call, |out| write_str("[no result was provided for this tool call]", out));
+        }
+        let parts = std::mem::take(&mut self.user);
+        if parts.is_empty() {
+            return;
+        }
+        for part in &parts {
+            if let Some(bytes) = part.media_bytes() {
+                self.stats.media += 1;
+                self.stats.media_bytes += bytes;
+            }
+        }
+        if self.after_tool && self.profile.user_after_tool == UserAfterTool::Fold {
+            let texts: Option<Vec<&Text<'_>>> =
+                parts.iter().map(|p| if let Part::Text(text, _) = p { Some(text) } else { None }).collect();
+            if let Some(texts) = texts {
+                // The message ends in `"}`: it is opened again.
+                self.out.truncate(self.out.len() - 2);
+                if !self.out.ends_with(b"\"content\":\"") {
+                    self.out.extend_from_slice(BLANK_LINE);
+                }
+                write_joined(texts, self.out);
+                self.out.extend_from_slice(b"\"}");
+                return;
+            }
+            self.begin();
+            self.out.extend_from_slice(b"{\"role\":\"assistant\",\"content\":\"I have the tool results.\"}");
+        }
+        self.begin();
+        self.out.extend_from_slice(b"{\"role\":\"user\",\"content\":");
+        write_content(&parts, self.out);
+        self.out.push(b'}');
+    }
+
+    fn tool_message(&mut self, call: &Call<'_>, content: impl FnOnce(&mut Vec<u8>)) {
+        self.begin();
+        self.out.extend_from_slice(b"{\"role\":\"tool\",\"tool_call_id\":");
+        write_str(&call.id, self.out);
+        if self.profile.family == "mistral" {
+            self.out.extend_from_slice(b",\"name\":");
+            write_str(&call.name, self.out);
+        }
+        self.out.extend_from_slice(b",\"content\":");
+        content(self.out);
+        self.out.push(b'}');
+        self.after_tool = self.out.ends_with(b"\"}");
+    }
+
+    fn assistant(&mut self, blocks: &[&Block<'a>], last: bool) {
+        let spoken = Spoken::sort(blocks, self.profile, self.echo, self.losses);
+        if spoken.is_empty(self.echo) {
+            let at = blocks.first().map(|b| b.place.message).unwrap_or_default();
+            self.losses.add(|| format!("messages[{at}]"), "dropped:empty_message");
+            return;
+        }
+        self.flush();
+        self.begin();
+        let mut calls = Vec::with_capacity(spoken.calls.len());
+        for (own_id, name) in spoken.calls.iter().filter_map(|b| call_of(b)) {
+            let name = self.names.upstream(name).into_owned();
+            let id = upstream_call_id(self.profile.tool_call_id, &own_id, &name, self.count);
+            self.count += 1;
+            self.stats.history_ids.push(fingerprint(&own_id));
+            calls.push(Call { own_id, id, name });
+        }
+        self.stats.prefill = last && spoken.is_plain_text();
+        let prefix = self.stats.prefill && self.profile.family == "mistral";
+        spoken.write(&calls, self.profile, self.echo, prefix, self.out);
+        self.calls = calls;
+    }
+
+    fn user_turn(&mut self, items: &[Item<'_, 'a>]) {
+        let mut parts = Vec::new();
+        // Pictures of tool results go first: they belong to what stands before them.
+        let mut from_results = Vec::new();
+        let mut results: Vec<&Block<'a>> = Vec::new();
+        for item in items {
+            match item {
+                Item::Block(block) if matches!(block.kind, BlockKind::ToolResult { .. }) => results.push(block),
+                _ => {}
+            }
+        }
+        for call in std::mem::take(&mut self.calls) {
+            let (own, rest): (Vec<_>, Vec<_>) = results.into_iter().partition(|b| result_id(b) == Some(&*call.own_id).map(Cow::Borrowed));
+            results = rest;
+            if own.is_empty() {
+                self.losses.add(|| format!("messages[tool_use {}]", call.own_id), "synthesized_tool_result");
+                self.tool_message(&call, |out| write_str("[no result was provided for this tool call]", out));
+            } else {
+                self.result(&call, &own, &mut from_results);
+            }
+        }
+        for item in items {
+            match item {
+                Item::Reminder(text) => parts.push(Part::Text(text.clone(), None)),
+                Item::Block(block) => match &block.kind {
+                    BlockKind::ToolResult { tool_use_id, .. } => {
+                        if results.iter().any(|r| std::ptr::eq(*r, *block)) {
+                            self.losses.add(|| block.place.to_string(), "orphan_tool_result");
+                            let mut inner = Vec::new();
+                            let text = self.result_text(&[block], &mut inner);
+                            let head = Composer::new().lit("[result of unknown tool call ").json(*tool_use_id).lit("]\n");
+                            parts.push(Part::Text(head.text(&text).done(), None));
+                            parts.append(&mut inner);
+                        }
+                    }
+                    _ => self.media.add(block, &mut parts, self.losses),
+                },
+            }
+        }
+        self.user.append(&mut from_results);
+        self.user.append(&mut parts);
+    }
+
+    /// Writes the tool message of a call.
+    fn result(&mut self, call: &Call<'a>, blocks: &[&Block<'a>], from_results: &mut Vec<Part<'a>>) {
+        let mut media = Vec::new();
+        let text = self.result_text(blocks, &mut media);
+        if media.is_empty() {
+            self.tool_message(call, |out| text.write(out));
+            return;
+        }
+        if self.profile.tool_result_images == ToolResultImages::Inline {
+            if !text.is_empty() {
+                media.insert(0, Part::Text(text, None));
+            }
+            self.tool_message(call, |out| write_content(&media, out));
+            return;
+        }
+        let kind = if media.iter().all(|p| matches!(p, Part::File { .. })) { "document" } else { "image" };
+        let mut note = Composer::new();
+        if !text.is_empty() {
+            note = note.text(&text).lit("\n\n");
+        }
+        let note = note.lit(&format!("[{kind} content follows in the next user message]")).done();
+        self.tool_message(call, |out| note.write(out));
+        from_results.push(Part::Text(Text::plain(&format!("[{kind} content of tool call {}]", call.id)), None));
+        from_results.append(&mut media);
+    }
+
+    /// The text of a call's results; their images and files go to `media`.
+    fn result_text(&mut self, blocks: &[&Block<'a>], media: &mut Vec<Part<'a>>) -> Text<'a> {
+        let mut texts: Vec<Text<'a>> = Vec::new();
+        let mut failed = false;
+        for block in blocks {
+            let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { continue };
+            failed |= *is_error;
+            let mut parts = Vec::with_capacity(content.len());
+            for inner in content {
+                self.media.add(inner, &mut parts, self.losses);
+            }
+            for part in parts {
+                match part {
+                    Part::Text(text, _) => texts.push(text),
+                    other => media.push(other),
+                }
+            }
+        }
+        if failed {
+            match texts.first() {
+                None if media.is_empty() => return Text::plain("Error: tool failed without output"),
+                Some(text) if text.begins_with_any(&["error", "<tool_use_error>"]) => {}
+                Some(text) => {
+                    let marked = Composer::new().lit("Error: ").text(text).done();
+                    if let Some(first) = texts.first_mut() {
+                        *first = marked;
+                    }
+                }
+                None => texts.push(Text::plain("Error:")),
+            }
+        }
+        match texts.len() {
+            1 => texts.remove(0),
+            _ => {
+                let mut joined = Vec::with_capacity(texts.iter().map(|t| t.len() + 4).sum());
+                write_joined(&texts, &mut joined);
+                Text::Composed(joined)
+            }
+        }
+    }
+}
+
+fn result_id<'a>(block: &Block<'a>) -> Option<Cow<'a, str>> {
+    match &block.kind {
+        BlockKind::ToolResult { tool_use_id, .. } => Some(tool_use_id.decode()),
+        _ => None,
+    }
+}

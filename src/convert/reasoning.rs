@@ -1,0 +1,148 @@
+//! Thinking and effort become what the upstream calls reasoning.
+
+use super::body::Body;
+use super::loss::Losses;
+use super::profile::{Effort, Profile, ReasoningRequest};
+use super::reply::ThinkingMode;
+use crate::wire::anthropic::{Display, Request, Role, Thinking, ThinkingKind};
+use crate::wire::json::{write_str, write_u64};
+
+/// What the request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    thinking: Option<Thinking>,
+    /// Effort, from the latest word on it; none when nothing was said.
+    level: Option<Effort>,
+    /// The level was said as an effort, not as a budget.
+    by_effort: bool,
+}
+
+impl Wish {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        let said = request.messages.iter().rev().filter(|m| m.role == Role::System).find_map(|m| m.effort);
+        let effort = said.or(request.effort).and_then(|e| effort(e.raw()));
+        let level = match request.thinking.map(|t| t.kind) {
+            Some(ThinkingKind::Disabled | ThinkingKind::BetweenTools) => Some(Effort::None),
+            Some(ThinkingKind::Enabled(budget)) => effort.or(Some(match budget {
+                0..=4096 => Effort::Low,
+                4097..=16384 => Effort::Medium,
+                _ => Effort::High,
+            })),
+            _ => effort,
+        };
+        Self { thinking: request.thinking, level, by_effort: effort.is_some() }
+    }
+
+    /// Whether the client gets to see reasoning.
+    pub(super) fn mode(&self) -> ThinkingMode {
+        match self.thinking {
+            Some(t) if self.is_on() == Some(true) => match t.display {
+                Display::Shown => ThinkingMode::Show,
+                Display::Omitted => ThinkingMode::Omit,
+            },
+            _ => ThinkingMode::Off,
+        }
+    }
+
+    /// None when nothing was said: the upstream's default applies.
+    fn is_on(&self) -> Option<bool> {
+        self.thinking.map(|t| !matches!(t.kind, ThinkingKind::Disabled | ThinkingKind::BetweenTools))
+    }
+
+    fn budget(&self) -> Option<u64> {
+        match self.thinking?.kind {
+            ThinkingKind::Enabled(budget) => Some(budget),
+            _ => None,
+        }
+    }
+
+    /// Writes the fields by which this upstream is asked for reasoning.
+    pub(super) fn write(&self, profile: &Profile, has_tools: bool, body: &mut Body<'_>, losses: &mut Losses) {
+        let effort_field = |body: &mut Body<'_>, effort: Effort| {
+            body.field("reasoning_effort", |out| write_str(effort.as_str(), out));
+        };
+        let object = |body: &mut Body<'_>, name: &str, fields: &str| {
+            body.field(name, |out| out.extend_from_slice(fields.as_bytes()));
+        };
+        match profile.reasoning_request {
+            ReasoningRequest::Effort if profile.tools_force_effort_none && has_tools => {
+                effort_field(body, Effort::None);
+                if self.level != Some(Effort::None) {
+                    losses.add(|| "output_config.effort".into(), "degraded:reasoning_effort");
+                }
+            }
+            ReasoningRequest::Effort => {
+                if let Some(effort) = self.level.and_then(|l| profile.clamp(l)) {
+                    effort_field(body, effort);
+                }
+            }
+            ReasoningRequest::Openrouter => match (self.level, self.budget()) {
+                (Some(Effort::None), _) => object(body, "reasoning", r#"{"effort":"none"}"#),
+                (Some(level), _) if self.by_effort => {
+                    if let Some(effort) = profile.clamp(level) {
+                        object(body, "reasoning", &format!(r#"{{"effort":"{}"}}"#, effort.as_str()));
+                    }
+                }
+                (_, Some(budget)) => object(body, "reasoning", &format!(r#"{{"max_tokens":{budget}}}"#)),
+                _ if self.is_on() == Some(true) => object(body, "reasoning", r#"{"enabled":true}"#),
+                _ => {}
+            },
+            ReasoningRequest::Deepseek => {
+                self.thinking_type(body, "enabled");
+                match self.level {
+                    None | Some(Effort::None) => {}
+                    Some(Effort::Minimal | Effort::Low) => effort_field(body, Effort::Low),
+                    Some(Effort::Medium | Effort::High | Effort::Xhigh) => effort_field(body, Effort::High),
+                    Some(Effort::Max) => effort_field(body, Effort::Max),
+                }
+            }
+            ReasoningRequest::Thinking => match self.is_on() {
+                Some(true) => object(body, "thinking", r#"{"type":"enabled","clear_thinking":false}"#),
+                Some(false) => object(body, "thinking", r#"{"type":"disabled"}"#),
+                None => {}
+            },
+            ReasoningRequest::Kimi => self.thinking_type(body, "enabled"),
+            ReasoningRequest::Minimax => self.thinking_type(body, "adaptive"),
+            ReasoningRequest::Qwen => {
+                if let Some(on) = self.is_on() {
+                    object(body, "enable_thinking", if on { "true" } else { "false" });
+                    if let Some(budget) = self.budget() {
+                        body.field("thinking_budget", |out| write_u64(budget, out));
+                    }
+                }
+            }
+            ReasoningRequest::Template => {
+                if let Some(on) = self.is_on() {
+                    object(body, "chat_template_kwargs", &format!(r#"{{"enable_thinking":{on}}}"#));
+                }
+            }
+            ReasoningRequest::None => {
+                if self.by_effort && self.level != Some(Effort::None) {
+                    losses.add(|| "output_config.effort".into(), "dropped:effort");
+                }
+            }
+        }
+    }
+
+    fn thinking_type(&self, body: &mut Body<'_>, on: &str) {
+        if let Some(is_on) = self.is_on() {
+            let kind = if is_on { on } else { "disabled" };
+            body.field("thinking", |out| {
+                out.extend_from_slice(b"{\"type\":");
+                write_str(kind, out);
+                out.push(b'}');
+            });
+        }
+    }
+}
+
+fn effort(name: &str) -> Option<Effort> {
+    Some(match name {
+        "low" => Effort::Low,
+        "medium" => Effort::Medium,
+        "high" => Effort::High,
+        "xhigh" => Effort::Xhigh,
+        "max" => Effort::Max,
+        _ => return None,
+    })
+}

@@ -1,0 +1,227 @@
+//! JSON Schemas of tools and of structured output, rewritten without becoming a tree.
+//!
+//! Names of properties are never touched: only keywords where keywords can stand.
+
+use super::profile::SchemaDialect;
+use crate::wire::json::{Cursor, JsonError, RawJson, write_str};
+
+type Result<T> = std::result::Result<T, JsonError>;
+
+/// Appends the parameters of a function: `$schema` goes, `type` and `properties` are there.
+///
+/// # Errors
+/// None in practice: the schema was checked when the request was read.
+pub(super) fn write_parameters(schema: RawJson<'_>, dialect: SchemaDialect, out: &mut Vec<u8>) -> Result<()> {
+    let (mut has_type, mut object, mut properties) = (false, true, false);
+    out.push(b'{');
+    let mut fields = Fields { first: true };
+    schema.cursor().object(|key, cur| -> Result<()> {
+        match key.raw() {
+            "$schema" => return cur.raw().map(drop),
+            "type" => {
+                has_type = true;
+                cur.peek();
+                object = cur.clone().string().is_ok_and(|t| t.raw() == "object");
+            }
+            "properties" => properties = true,
+            _ => {}
+        }
+        fields.field(key.raw(), cur, dialect, out)
+    })?;
+    if !has_type {
+        fields.key("type", out);
+        write_str("object", out);
+    }
+    if object && !properties {
+        fields.key("properties", out);
+        out.extend_from_slice(b"{}");
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Keywords that Gemini's endpoint refuses.
+///
+/// Source: Gemini API documentation, "Function calling" (subset of OpenAPI schema), and
+/// reports about 400 answers.
+const GEMINI_REFUSES: &[&str] = &[
+    "$schema", "$id", "$ref", "$defs", "definitions", "additionalProperties", "exclusiveMinimum", "exclusiveMaximum",
+    "propertyNames", "patternProperties", "default", "examples", "title", "not", "if", "then", "else",
+];
+
+struct Fields {
+    first: bool,
+}
+
+impl Fields {
+    fn key(&mut self, key: &str, out: &mut Vec<u8>) {
+        if !std::mem::take(&mut self.first) {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
+    }
+
+    /// Writes one keyword with its value. `key` is still escaped as it came.
+    fn field(&mut self, key: &str, cur: &mut Cursor<'_>, dialect: SchemaDialect, out: &mut Vec<u8>) -> Result<()> {
+        if dialect == SchemaDialect::Json {
+            self.key(key, out);
+            cur.raw()?.write(out);
+            return Ok(());
+        }
+        match key {
+            _ if GEMINI_REFUSES.contains(&key) => drop(cur.raw()?),
+            "const" => {
+                self.key("enum", out);
+                out.push(b'[');
+                cur.raw()?.write(out);
+                out.push(b']');
+            }
+            "format" => {
+                let value = cur.raw()?;
+                if matches!(value.text(), "\"enum\"" | "\"date-time\"") {
+                    self.key(key, out);
+                    value.write(out);
+                }
+            }
+            "properties" if cur.peek() == Some(b'{') => {
+                self.key(key, out);
+                out.push(b'{');
+                let mut names = Self { first: true };
+                cur.object(|name, cur| -> Result<()> {
+                    names.key(name.raw(), out);
+                    gemini(cur, out)
+                })?;
+                out.push(b'}');
+            }
+            // These hold data, not schemas.
+            "enum" | "required" => {
+                self.key(key, out);
+                cur.raw()?.write(out);
+            }
+            _ => {
+                self.key(key, out);
+                gemini(cur, out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes whatever comes next; objects (alone or in a list) are schemas.
+fn gemini(cur: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<()> {
+    match cur.peek() {
+        Some(b'{') => {
+            out.push(b'{');
+            let mut fields = Fields { first: true };
+            cur.object(|key, cur| fields.field(key.raw(), cur, SchemaDialect::Gemini, out))?;
+            out.push(b'}');
+        }
+        Some(b'[') => {
+            out.push(b'[');
+            cur.array(|n, cur| -> Result<()> {
+                if n > 0 {
+                    out.push(b',');
+                }
+                gemini(cur, out)
+            })?;
+            out.push(b']');
+        }
+        _ => cur.raw()?.write(out),
+    }
+    Ok(())
+}
+
+/// Whether OpenAI's strict mode takes the schema: every object has `additionalProperties: false`
+/// and lists all its properties in `required`.
+///
+/// Source: OpenAI documentation, "Structured outputs", supported schemas.
+pub(super) fn strict_ok(schema: RawJson<'_>) -> bool {
+    strict(&mut schema.cursor(), true).unwrap_or(false)
+}
+
+fn strict(cur: &mut Cursor<'_>, is_schema: bool) -> Result<bool> {
+    let mut fine = true;
+    match cur.peek() {
+        Some(b'{') if is_schema => {
+            let (mut object, mut closed) = (false, false);
+            let (mut properties, mut required) = (Vec::new(), Vec::new());
+            cur.object(|key, cur| -> Result<()> {
+                match key.raw() {
+                    "type" => object |= cur.raw()?.text().contains("\"object\""),
+                    "additionalProperties" => closed = cur.raw()?.text() == "false",
+                    "properties" if cur.peek() == Some(b'{') => {
+                        object = true;
+                        cur.object(|name, cur| -> Result<()> {
+                            properties.push(name.raw());
+                            fine &= strict(cur, true)?;
+                            Ok(())
+                        })?;
+                    }
+                    "required" if cur.peek() == Some(b'[') => cur.array(|_, cur| -> Result<()> {
+                        required.push(cur.string()?.raw());
+                        Ok(())
+                    })?,
+                    "$defs" | "definitions" if cur.peek() == Some(b'{') => cur.object(|_, cur| -> Result<()> {
+                        fine &= strict(cur, true)?;
+                        Ok(())
+                    })?,
+                    "enum" | "const" | "default" | "examples" => drop(cur.raw()?),
+                    _ => fine &= strict(cur, true)?,
+                }
+                Ok(())
+            })?;
+            fine &= !object || (closed && properties.iter().all(|p| required.contains(p)));
+        }
+        Some(b'[') => cur.array(|_, cur| -> Result<()> {
+            fine &= strict(cur, is_schema)?;
+            Ok(())
+        })?,
+        _ => drop(cur.raw()?),
+    }
+    Ok(fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(schema: &str, dialect: SchemaDialect) -> String {
+        let mut out = Vec::new();
+        write_parameters(RawJson::parse(schema).unwrap(), dialect, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn completes_what_is_missing() {
+        for (from, to) in [
+            ("{}", r#"{"type":"object","properties":{}}"#),
+            (r#"{"$schema":"x","type":"object"}"#, r#"{"type":"object","properties":{}}"#),
+            (r#"{"properties":{"$schema":{}}}"#, r#"{"properties":{"$schema":{}},"type":"object"}"#),
+            (r#"{"type":"string"}"#, r#"{"type":"string"}"#),
+        ] {
+            assert_eq!(written(from, SchemaDialect::Json), to);
+        }
+    }
+
+    #[test]
+    fn gemini_keeps_names_and_drops_keywords() {
+        let from = r#"{"title":"T","type":"object","properties":{"title":{"type":"string","format":"uri","title":"x"},
+            "const":{"anyOf":[{"const":1},{"not":{}}]},"list":{"items":{"default":1,"type":"integer"}}},"required":["title"]}"#;
+        assert_eq!(
+            written(from, SchemaDialect::Gemini),
+            r#"{"type":"object","properties":{"title":{"type":"string"},"const":{"anyOf":[{"enum":[1]},{}]},"list":{"items":{"type":"integer"}}},"required":["title"]}"#
+        );
+    }
+
+    #[test]
+    fn strict_wants_closed_objects() {
+        let ok = |s| strict_ok(RawJson::parse(s).unwrap());
+        assert!(ok(r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}"#));
+        assert!(!ok(r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#));
+        assert!(!ok(r#"{"type":"object","properties":{"a":{"type":"object"}},"required":["a"],"additionalProperties":false}"#));
+        assert!(!ok(r#"{"type":"object","properties":{},"required":[]}"#));
+        assert!(ok(r#"{"type":"array","items":{"type":"string","enum":["object"]}}"#));
+    }
+}

@@ -1,0 +1,117 @@
+//! Text on its way into a JSON string: kept escaped, copied once.
+
+use crate::wire::json::{JsonStr, escape};
+
+/// A text, either as it stood in the request or composed here.
+#[derive(Debug, Clone)]
+pub(super) enum Text<'a> {
+    /// As it stood, still escaped.
+    Json(JsonStr<'a>),
+    /// Composed: the inside of a JSON string, escaped.
+    Composed(Vec<u8>),
+}
+
+impl<'a> Text<'a> {
+    /// A text of our own words.
+    pub(super) fn plain(text: &str) -> Self {
+        Composer::new().lit(text).done()
+    }
+
+    /// Appends the inside of the JSON string.
+    pub(super) fn write_inner(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => text.write_inner(out),
+            Self::Composed(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
+    /// Appends the JSON string, quotes included.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.write_inner(out);
+        out.push(b'"');
+    }
+
+    /// Whether there is no text.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Json(text) => text.is_empty(),
+            Self::Composed(bytes) => bytes.is_empty(),
+        }
+    }
+
+    /// Bytes it takes, escaped.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Json(text) => text.len_hint(),
+            Self::Composed(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the text begins with one of these, whatever the case of ASCII letters.
+    pub(super) fn begins_with_any(&self, starts: &[&str]) -> bool {
+        let longest = starts.iter().map(|s| s.len()).max().unwrap_or(0);
+        let head: String = match self {
+            Self::Json(text) => text.decode().chars().take(longest).collect(),
+            Self::Composed(bytes) => String::from_utf8_lossy(bytes.get(..longest.min(bytes.len())).unwrap_or(bytes)).into_owned(),
+        };
+        let head = head.to_ascii_lowercase();
+        starts.iter().any(|s| head.starts_with(s))
+    }
+}
+
+/// Writes the texts with a blank line (escaped) between them.
+pub(super) fn write_joined<'t, 'a: 't>(texts: impl IntoIterator<Item = &'t Text<'a>>, out: &mut Vec<u8>) {
+    for (n, text) in texts.into_iter().enumerate() {
+        if n > 0 {
+            out.extend_from_slice(BLANK_LINE);
+        }
+        text.write_inner(out);
+    }
+}
+
+/// A blank line between paragraphs, as it stands inside a JSON string.
+pub(super) const BLANK_LINE: &[u8] = b"\\n\\n";
+
+/// Puts a text together from literals and from the request's own strings.
+#[derive(Debug, Default)]
+pub(super) struct Composer(Vec<u8>);
+
+impl Composer {
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Plain text.
+    pub(super) fn lit(mut self, text: &str) -> Self {
+        escape(text, &mut self.0);
+        self
+    }
+
+    /// A string of the request.
+    pub(super) fn json(mut self, text: JsonStr<'_>) -> Self {
+        text.write_inner(&mut self.0);
+        self
+    }
+
+    /// A text.
+    pub(super) fn text(mut self, text: &Text<'_>) -> Self {
+        text.write_inner(&mut self.0);
+        self
+    }
+
+    /// ` name="value"`, unless there is no value. `& " <` are escaped as in XML.
+    pub(super) fn attribute(self, name: &str, value: Option<JsonStr<'_>>) -> Self {
+        let Some(value) = value.filter(|v| !v.is_empty()) else { return self };
+        let value = value.decode().replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        self.lit(" ").lit(name).lit("=\"").lit(&value).lit("\"")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn done<'a>(self) -> Text<'a> {
+        Text::Composed(self.0)
+    }
+}
