@@ -111,7 +111,14 @@ impl<'r, 'a> Spoken<'r, 'a> {
     }
 
     /// Appends the message. `calls` are the turn's calls as they are named upstream.
-    pub(super) fn write(&self, calls: &[Call<'_>], profile: &Profile, echo: Echo, prefix: bool, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        calls: &[Call<'_>],
+        profile: &Profile,
+        echo: Echo,
+        prefix: bool,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"{\"role\":\"assistant\",\"content\":");
         self.write_content(profile, echo, out);
         if !calls.is_empty() {
@@ -132,7 +139,14 @@ impl<'r, 'a> Spoken<'r, 'a> {
         out.push(b'}');
     }
 
-    fn write_call(&self, call: &Call<'_>, block: &Block<'_>, profile: &Profile, first: &mut bool, out: &mut Vec<u8>) {
+    fn write_call(
+        &self,
+        call: &Call<'_>,
+        block: &Block<'_>,
+        profile: &Profile,
+        first: &mut bool,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"{\"id\":");
         write_str(&call.id, out);
         out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
@@ -169,7 +183,10 @@ impl<'r, 'a> Spoken<'r, 'a> {
                 out.extend_from_slice(b"\"}");
             }
             out.push(b']');
-        } else if self.texts.is_empty() && !self.calls.is_empty() && profile.assistant_empty == AssistantEmpty::Null {
+        } else if self.texts.is_empty()
+            && !self.calls.is_empty()
+            && profile.assistant_empty == AssistantEmpty::Null
+        {
             out.extend_from_slice(b"null");
         } else {
             out.push(b'"');

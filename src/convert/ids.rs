@@ -13,7 +13,9 @@ use super::profile::ToolCallId;
 pub(super) fn upstream_call_id(form: ToolCallId, id: &str, name: &str, n: usize) -> String {
     match form {
         ToolCallId::Max40 if id.chars().count() > 40 => format!("call_{}", sha256_hex(id, 32)),
-        ToolCallId::Mistral9 if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => sha256_hex(id, 9),
+        ToolCallId::Mistral9 if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            sha256_hex(id, 9)
+        }
         ToolCallId::Kimi => format!("functions.{name}:{n}"),
         _ => id.to_owned(),
     }

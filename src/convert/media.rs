@@ -81,7 +81,10 @@ impl Part<'_> {
 pub(super) fn write_content(parts: &[Part<'_>], out: &mut Vec<u8>) {
     if parts.iter().all(|p| matches!(p, Part::Text(_, None))) {
         out.push(b'"');
-        write_joined(parts.iter().filter_map(|p| if let Part::Text(text, _) = p { Some(text) } else { None }), out);
+        write_joined(
+            parts.iter().filter_map(|p| if let Part::Text(text, _) = p { Some(text) } else { None }),
+            out,
+        );
         out.push(b'"');
         return;
     }
@@ -143,9 +146,14 @@ impl Media<'_> {
             _ if !self.images => {
                 placeholder("[image omitted: this model does not accept images]", "dropped:image");
             }
-            Source::Base64 { media_type, data } => parts.push(Part::Image { media_type: *media_type, data: *data }),
+            Source::Base64 { media_type, data } => {
+                parts.push(Part::Image { media_type: *media_type, data: *data })
+            }
             Source::Url(url) => parts.push(Part::ImageUrl(*url)),
-            _ => placeholder("[image omitted: uploaded files are not supported by this proxy]", "dropped:image_file"),
+            _ => placeholder(
+                "[image omitted: uploaded files are not supported by this proxy]",
+                "dropped:image_file",
+            ),
         }
     }
 
@@ -158,7 +166,13 @@ impl Media<'_> {
         parts: &mut Vec<Part<'a>>,
         losses: &mut Losses,
     ) {
-        let open = || Composer::new().lit("<document").attribute("title", title).attribute("context", context).lit(">\n");
+        let open = || {
+            Composer::new()
+                .lit("<document")
+                .attribute("title", title)
+                .attribute("context", context)
+                .lit(">\n")
+        };
         let mut omitted = |why: &str, token: &str| {
             losses.add(|| place.to_string(), token);
             let text = Composer::new().lit("[document omitted: ");
@@ -169,7 +183,9 @@ impl Media<'_> {
             Part::Text(text.lit(why).lit("]").done(), None)
         };
         match source {
-            Source::Text(data) => parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), None)),
+            Source::Text(data) => {
+                parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), None))
+            }
             Source::Content(blocks) => {
                 parts.push(Part::Text(plain_texts(open(), blocks).lit("\n</document>").done(), None));
                 for block in blocks {
@@ -185,10 +201,14 @@ impl Media<'_> {
                 parts.push(omitted("PDF input is not supported by this upstream", "dropped:document_pdf"));
             }
             Source::Url(_) => {
-                parts.push(omitted("documents by URL are not supported by this upstream", "dropped:document_url"));
+                parts.push(omitted(
+                    "documents by URL are not supported by this upstream",
+                    "dropped:document_url",
+                ));
             }
             Source::File => {
-                parts.push(omitted("uploaded files are not supported by this proxy", "dropped:document_file"));
+                parts
+                    .push(omitted("uploaded files are not supported by this proxy", "dropped:document_file"));
             }
         }
     }

@@ -201,12 +201,15 @@ impl<'w, 'a> Messages<'w, 'a> {
         let mut results: Vec<&Block<'a>> = Vec::new();
         for item in items {
             match item {
-                Item::Block(block) if matches!(block.kind, BlockKind::ToolResult { .. }) => results.push(block),
+                Item::Block(block) if matches!(block.kind, BlockKind::ToolResult { .. }) => {
+                    results.push(block)
+                }
                 _ => {}
             }
         }
         for call in std::mem::take(&mut self.calls) {
-            let (own, rest): (Vec<_>, Vec<_>) = results.into_iter().partition(|b| result_id(b) == Some(&*call.own_id).map(Cow::Borrowed));
+            let (own, rest): (Vec<_>, Vec<_>) =
+                results.into_iter().partition(|b| result_id(b) == Some(&*call.own_id).map(Cow::Borrowed));
             results = rest;
             if own.is_empty() {
                 self.losses.add(|| format!("messages[tool_use {}]", call.own_id), "synthesized_tool_result");
@@ -224,7 +227,10 @@ impl<'w, 'a> Messages<'w, 'a> {
                             self.losses.add(|| block.place.to_string(), "orphan_tool_result");
                             let mut inner = Vec::new();
                             let text = self.result_text(&[block], &mut inner);
-                            let head = Composer::new().lit("[result of unknown tool call ").json(*tool_use_id).lit("]\n");
+                            let head = Composer::new()
+                                .lit("[result of unknown tool call ")
+                                .json(*tool_use_id)
+                                .lit("]\n");
                             parts.push(Part::Text(head.text(&text).done(), None));
                             parts.append(&mut inner);
                         }
@@ -259,7 +265,8 @@ impl<'w, 'a> Messages<'w, 'a> {
         }
         let note = note.lit(&format!("[{kind} content follows in the next user message]")).done();
         self.tool_message(call, |out| note.write(out));
-        from_results.push(Part::Text(Text::plain(&format!("[{kind} content of tool call {}]", call.id)), None));
+        from_results
+            .push(Part::Text(Text::plain(&format!("[{kind} content of tool call {}]", call.id)), None));
         from_results.append(&mut media);
     }
 

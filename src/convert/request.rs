@@ -9,10 +9,10 @@ use super::messages::{Messages, Stats};
 use super::profile::{Echo, JsonSchemaSupport, Profile};
 use super::reasoning::Wish;
 use super::reply::ReplyContext;
+use super::schema;
 use super::text::{Text, write_joined};
 use super::tools::{Names, Offer};
 use super::turns::turns;
-use super::schema;
 use crate::wire::anthropic::{ApiError, Request, SystemBlock, Unsupported};
 use crate::wire::json::{escape, write_str, write_u64};
 
@@ -59,7 +59,11 @@ pub struct Converted {
 ///
 /// # Errors
 /// 400 for what cannot be expressed (`thread`, `compaction`).
-pub fn request(request: &Request<'_>, profile: &'static Profile, model: &ModelSpec) -> Result<Converted, ApiError> {
+pub fn request(
+    request: &Request<'_>,
+    profile: &'static Profile,
+    model: &ModelSpec,
+) -> Result<Converted, ApiError> {
     let mut losses = Losses::default();
     refuse(request, &mut losses)?;
     let mut names = Names::default();
@@ -71,7 +75,9 @@ pub fn request(request: &Request<'_>, profile: &'static Profile, model: &ModelSp
     body.field("model", |out| write_str(&model.remote_id, out));
     let mut stats = Stats::default();
     body.field("messages", |out| stats = messages(request, profile, model, &mut names, &mut losses, out));
-    body.field(profile.max_tokens_field.as_str(), |out| write_u64(max_tokens(request, model, &mut losses), out));
+    body.field(profile.max_tokens_field.as_str(), |out| {
+        write_u64(max_tokens(request, model, &mut losses), out)
+    });
     if upstream_streams {
         body.field("stream", |out| out.extend_from_slice(b"true"));
         if profile.stream_usage {
@@ -138,8 +144,9 @@ fn refuse(request: &Request<'_>, losses: &mut Losses) -> Result<(), ApiError> {
             Unsupported::Thread => {
                 let mut error = ApiError::invalid_request("thread: not supported by this proxy");
                 // The SDKs' tool runner reads this and goes on with full histories.
-                error.details =
-                    Some(r#"{"error_code":"thread_unsupported_request","unsupported":["thread"]}"#.to_owned());
+                error.details = Some(
+                    r#"{"error_code":"thread_unsupported_request","unsupported":["thread"]}"#.to_owned(),
+                );
                 return Err(error);
             }
             Unsupported::Compaction => {
@@ -198,7 +205,9 @@ fn response_format(request: &Request<'_>, profile: &Profile, body: &mut Body<'_>
     body.field("response_format", |out| match profile.json_schema {
         JsonSchemaSupport::JsonObject => out.extend_from_slice(b"{\"type\":\"json_object\"}"),
         JsonSchemaSupport::JsonSchema => {
-            out.extend_from_slice(b"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"response\",\"schema\":");
+            out.extend_from_slice(
+                b"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"response\",\"schema\":",
+            );
             schema.write(out);
             let strict = schema::strict_ok(schema);
             out.extend_from_slice(if strict { b",\"strict\":true}}" } else { b",\"strict\":false}}" });
@@ -235,11 +244,8 @@ fn messages<'a>(
     let media = Media { profile, images: model.vision.unwrap_or(profile.images) };
     let turns = turns(&request.messages, profile.mid_system, losses);
     let mut messages = Messages::new(out, profile, media, echo, names, losses);
-    let system: Vec<&SystemBlock<'_>> = request
-        .system
-        .iter()
-        .filter(|b| !b.text.is_empty() && !b.text.starts_with(BILLING_HEADER))
-        .collect();
+    let system: Vec<&SystemBlock<'_>> =
+        request.system.iter().filter(|b| !b.text.is_empty() && !b.text.starts_with(BILLING_HEADER)).collect();
     let schema = request.output_schema.filter(|_| profile.json_schema == JsonSchemaSupport::JsonObject);
     let instruction = schema.map(|schema| {
         let mut inner = Vec::new();

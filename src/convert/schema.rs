@@ -45,8 +45,23 @@ pub(super) fn write_parameters(schema: RawJson<'_>, dialect: SchemaDialect, out:
 /// Source: Gemini API documentation, "Function calling" (subset of OpenAPI schema), and
 /// reports about 400 answers.
 const GEMINI_REFUSES: &[&str] = &[
-    "$schema", "$id", "$ref", "$defs", "definitions", "additionalProperties", "exclusiveMinimum", "exclusiveMaximum",
-    "propertyNames", "patternProperties", "default", "examples", "title", "not", "if", "then", "else",
+    "$schema",
+    "$id",
+    "$ref",
+    "$defs",
+    "definitions",
+    "additionalProperties",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "propertyNames",
+    "patternProperties",
+    "default",
+    "examples",
+    "title",
+    "not",
+    "if",
+    "then",
+    "else",
 ];
 
 struct Fields {
@@ -64,7 +79,13 @@ impl Fields {
     }
 
     /// Writes one keyword with its value. `key` is still escaped as it came.
-    fn field(&mut self, key: &str, cur: &mut Cursor<'_>, dialect: SchemaDialect, out: &mut Vec<u8>) -> Result<()> {
+    fn field(
+        &mut self,
+        key: &str,
+        cur: &mut Cursor<'_>,
+        dialect: SchemaDialect,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         if dialect == SchemaDialect::Json {
             self.key(key, out);
             cur.raw()?.write(out);
@@ -163,10 +184,12 @@ fn strict(cur: &mut Cursor<'_>, is_schema: bool) -> Result<bool> {
                         required.push(cur.string()?.raw());
                         Ok(())
                     })?,
-                    "$defs" | "definitions" if cur.peek() == Some(b'{') => cur.object(|_, cur| -> Result<()> {
-                        fine &= strict(cur, true)?;
-                        Ok(())
-                    })?,
+                    "$defs" | "definitions" if cur.peek() == Some(b'{') => {
+                        cur.object(|_, cur| -> Result<()> {
+                            fine &= strict(cur, true)?;
+                            Ok(())
+                        })?
+                    }
                     "enum" | "const" | "default" | "examples" => drop(cur.raw()?),
                     _ => fine &= strict(cur, true)?,
                 }
@@ -218,9 +241,15 @@ mod tests {
     #[test]
     fn strict_wants_closed_objects() {
         let ok = |s| strict_ok(RawJson::parse(s).unwrap());
-        assert!(ok(r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}"#));
-        assert!(!ok(r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#));
-        assert!(!ok(r#"{"type":"object","properties":{"a":{"type":"object"}},"required":["a"],"additionalProperties":false}"#));
+        assert!(ok(
+            r#"{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}"#
+        ));
+        assert!(!ok(
+            r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#
+        ));
+        assert!(!ok(
+            r#"{"type":"object","properties":{"a":{"type":"object"}},"required":["a"],"additionalProperties":false}"#
+        ));
         assert!(!ok(r#"{"type":"object","properties":{},"required":[]}"#));
         assert!(ok(r#"{"type":"array","items":{"type":"string","enum":["object"]}}"#));
     }

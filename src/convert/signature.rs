@@ -43,7 +43,12 @@ impl Envelope {
 }
 
 /// Makes a signature. `omitted` is the text that the block does not show.
-pub(super) fn seal(family: &str, omitted: Option<&str>, details: Vec<Value>, gemini: Option<(&str, &str)>) -> String {
+pub(super) fn seal(
+    family: &str,
+    omitted: Option<&str>,
+    details: Vec<Value>,
+    gemini: Option<(&str, &str)>,
+) -> String {
     let mut fields = Map::new();
     if !details.is_empty() {
         fields.insert("d".into(), Value::Array(details.into_iter().map(sorted).collect()));
@@ -78,7 +83,10 @@ mod tests {
     #[test]
     fn seals_and_opens() {
         assert_eq!(seal("deepseek", Some("plan"), vec![], None), "cp1.eyJwIjoiZGVlcHNlZWsiLCJ0IjoicGxhbiJ9");
-        assert_eq!(seal("gemini", None, vec![], Some(("call_a", "SIGA"))), "cp1.eyJnIjp7ImNhbGxfYSI6IlNJR0EifSwicCI6ImdlbWluaSJ9");
+        assert_eq!(
+            seal("gemini", None, vec![], Some(("call_a", "SIGA"))),
+            "cp1.eyJnIjp7ImNhbGxfYSI6IlNJR0EifSwicCI6ImdlbWluaSJ9"
+        );
         let e = Envelope::open("cp1.eyJwIjoiZGVlcHNlZWsiLCJ0IjoiaGlkZGVuIHBsYW4ifQ").unwrap();
         assert_eq!((e.p.as_str(), e.t.as_deref()), ("deepseek", Some("hidden plan")));
         for foreign in ["", "EqQB", "cp1.", "cp1.!!!", "cp1.e30", "cp2.eyJwIjoiZGVlcHNlZWsifQ"] {

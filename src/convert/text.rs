@@ -53,7 +53,9 @@ impl<'a> Text<'a> {
         let longest = starts.iter().map(|s| s.len()).max().unwrap_or(0);
         let head: String = match self {
             Self::Json(text) => text.decode().chars().take(longest).collect(),
-            Self::Composed(bytes) => String::from_utf8_lossy(bytes.get(..longest.min(bytes.len())).unwrap_or(bytes)).into_owned(),
+            Self::Composed(bytes) => {
+                String::from_utf8_lossy(bytes.get(..longest.min(bytes.len())).unwrap_or(bytes)).into_owned()
+            }
         };
         let head = head.to_ascii_lowercase();
         starts.iter().any(|s| head.starts_with(s))

@@ -107,7 +107,10 @@ impl<'r, 'a> Offer<'r, 'a> {
         // With a server-side search, which no upstream has, nobody could load a deferred tool;
         // the same holds when every tool is deferred.
         let load_all = request.tools.iter().any(is_search)
-            || !request.tools.iter().any(|t| !t.defer_loading && t.is_custom() && t.name.raw() != PLACEHOLDER);
+            || !request
+                .tools
+                .iter()
+                .any(|t| !t.defer_loading && t.is_custom() && t.name.raw() != PLACEHOLDER);
         for (n, tool) in request.tools.iter().enumerate() {
             if tool.name.raw() == PLACEHOLDER || (tool.defer_loading && !load_all) {
                 continue;
@@ -226,7 +229,10 @@ impl<'r, 'a> Offer<'r, 'a> {
             if profile.parallel_flag {
                 body.field("parallel_tool_calls", |out| out.extend_from_slice(b"false"));
             } else {
-                losses.add(|| "tool_choice.disable_parallel_tool_use".into(), "dropped:disable_parallel_tool_use");
+                losses.add(
+                    || "tool_choice.disable_parallel_tool_use".into(),
+                    "dropped:disable_parallel_tool_use",
+                );
             }
         }
     }

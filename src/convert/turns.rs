@@ -27,7 +27,11 @@ pub(super) enum Item<'r, 'a> {
 }
 
 /// Sorts messages into turns.
-pub(super) fn turns<'r, 'a>(messages: &'r [Message<'a>], mid: MidSystem, losses: &mut Losses) -> Vec<Turn<'r, 'a>> {
+pub(super) fn turns<'r, 'a>(
+    messages: &'r [Message<'a>],
+    mid: MidSystem,
+    losses: &mut Losses,
+) -> Vec<Turn<'r, 'a>> {
     let last_user = messages.iter().rposition(|m| m.role == Role::User && blocks(m).next().is_some());
     let mut sorter = Sorter { turns: Vec::with_capacity(messages.len()), waiting: Vec::new(), mid };
     for (n, message) in messages.iter().enumerate() {
