@@ -183,7 +183,7 @@ fn a_wrong_arrow_is_noticed() {
         ("helpers/a.rs", ""),
         ("wire/a.rs", "use crate::run;"),
     ] {
-        assert_eq!(complaints(file, source).len(), 1, "{file}: {source}");
+        assert!(!complaints(file, source).is_empty(), "{file}: {source}");
     }
     for (file, source) in [
         ("cli/a.rs", "use crate::server::run;"),

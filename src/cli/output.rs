@@ -132,6 +132,6 @@ pub(super) fn is_closed_stdout(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
         e.downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
-            .is_some_and(<(dyn std::error::Error + Send + Sync)>::is::<Gone>)
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Gone>)
     })
 }

@@ -1,9 +1,0 @@
-//! `convert`.
-use super::args::{ConvertArgs, GlobalArgs};
-use super::{Exit, Printer};
-
-/// Runs the command.
-pub(super) fn run(args: &ConvertArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let _ = (args, global, printer);
-    anyhow::bail!("not built yet")
-}
