@@ -53,7 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     });
     match done {
         Ok(exit) => exit,
-        Err(e) if output::is_closed_stdout(&e) => Exit::Success,
+        Err(_) if printer.is_closed() => Exit::Success,
         Err(e) => {
             printer.error(format_args!("{e:#}"));
             if e.is::<UsageError>() { Exit::Usage } else { Exit::Failure }

@@ -1,7 +1,9 @@
 //! Where commands write: results to stdout, everything else to stderr.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::rc::Rc;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -26,6 +28,8 @@ pub struct Printer {
     data: Stdout<BufWriter<io::Stdout>>,
     err: AutoStream<io::Stderr>,
     quiet: bool,
+    /// Standard output was closed by its reader.
+    closed: Rc<Cell<bool>>,
 }
 
 impl Printer {
@@ -36,9 +40,14 @@ impl Printer {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         };
+        let closed = Rc::default();
         Self {
-            text: Stdout(AutoStream::new(io::stdout(), choice)),
-            data: Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
+            text: Stdout { inner: AutoStream::new(io::stdout(), choice), closed: Rc::clone(&closed) },
+            data: Stdout {
+                inner: BufWriter::with_capacity(1 << 16, io::stdout()),
+                closed: Rc::clone(&closed),
+            },
+            closed,
             err: AutoStream::new(io::stderr(), choice),
             quiet: global.quiet,
         }
@@ -88,6 +97,11 @@ impl Printer {
         !self.quiet && io::stderr().is_terminal()
     }
 
+    /// Standard output was closed by whoever read it: no failure of ours.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Whether stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
@@ -100,38 +114,30 @@ impl fmt::Debug for Printer {
     }
 }
 
-/// Whoever read our output has enough: `claude-proxy models | head -1`.
-#[derive(Debug, thiserror::Error)]
-#[error("standard output was closed")]
-struct Gone;
-
-/// Marks a broken pipe of stdout, to tell it from one of an upstream's socket.
-struct Stdout<W>(W);
+/// Notes that whoever read our output has enough: `claude-proxy models | head -1`. An error's
+/// kind alone would not do: an upstream's socket can break like a pipe, too.
+struct Stdout<W> {
+    inner: W,
+    closed: Rc<Cell<bool>>,
+}
 
 impl<W> Stdout<W> {
-    fn mark<T>(result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Gone),
-            _ => io::Error::new(e.kind(), format!("cannot write to standard output: {e}")),
+    fn mark<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|e| {
+            self.closed.set(self.closed.get() || e.kind() == io::ErrorKind::BrokenPipe);
+            io::Error::new(e.kind(), format!("cannot write to standard output: {e}"))
         })
     }
 }
 
 impl<W: Write> Write for Stdout<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::mark(self.0.write(bytes))
+        let result = self.inner.write(bytes);
+        self.mark(result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Self::mark(self.0.flush())
+        let result = self.inner.flush();
+        self.mark(result)
     }
-}
-
-/// The error only says that stdout was closed by its reader.
-pub(super) fn is_closed_stdout(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| {
-        e.downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Gone>)
-    })
 }

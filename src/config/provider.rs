@@ -183,11 +183,11 @@ fn completions_path(file: &file::Provider, base: Option<&Base>, findings: &mut F
     }
     let Some(base) = base else { return String::new() };
     if let (true, Some(at)) = (base.versioned, &file.base_url) {
+        let path = base.default_path();
         let message = format!(
-            "`{}` ends in a version: requests go to {}{}, not to …/v1/chat/completions (`completions_path` changes that)",
-            at.path,
-            base.url,
-            base.default_path()
+            "`{}` ends in a version, so only `{path}` is appended: requests go to {}{path} \
+             (`completions_path` changes that)",
+            at.path, base.url
         );
         findings.note("default-path", &at.span, &at.path, message);
     }
