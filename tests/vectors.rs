@@ -71,3 +71,101 @@ fn requests() {
         if wanted == got { Ok(()) } else { Err(format!("warnings: expected {wanted:?}, got {got:?}")) }
     });
 }
+
+fn context(case: &Value) -> Result<claude_proxy::convert::ReplyContext, String> {
+    let request = case["request"].to_string();
+    let request = Request::parse(request.as_bytes()).map_err(|e| e.to_string())?;
+    let mut reply =
+        convert::request(&request, profile(case), &spec(&case["request"])).map_err(|e| e.to_string())?.reply;
+    reply.seed = 7;
+    Ok(reply)
+}
+
+#[test]
+fn responses() {
+    each("response", |case| {
+        let expected = &case["expected"];
+        let answer = convert::response(case["input"].to_string().as_bytes(), context(case)?);
+        match (answer, expected.get("http_error")) {
+            (Err(error), Some(wanted)) => fits(wanted, &error),
+            (Err(error), None) => Err(format!("failed: {error}")),
+            (Ok(_), Some(_)) => Err("did not fail".into()),
+            (Ok(answer), None) => {
+                let actual: Value = serde_json::from_slice(&answer.body)
+                    .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&answer.body)))?;
+                difference(expected, &actual).map_or(Ok(()), Err)
+            }
+        }
+    });
+}
+
+#[test]
+fn errors() {
+    each("error", |case| {
+        let input = &case["input"];
+        let body = input["body"].as_str().map_or_else(|| input["body"].to_string(), str::to_owned);
+        let status = u16::try_from(input["status"].as_u64().unwrap()).unwrap();
+        fits(&case["expected"], &convert::error::error(status, body.as_bytes(), "provider", None))
+    });
+}
+
+/// The bytes of an upstream's stream, in the pieces in which the fixture cuts it.
+fn pieces(input: &Value) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    if let Some(raw) = input["raw"].as_array() {
+        return raw
+            .iter()
+            .map(|piece| {
+                let piece = piece.as_str().unwrap();
+                piece.strip_prefix("b64:").map_or_else(
+                    || piece.as_bytes().to_vec(),
+                    |b64| base64::engine::general_purpose::STANDARD.decode(b64).unwrap(),
+                )
+            })
+            .collect();
+    }
+    input
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|data| format!("data: {}\n\n", data.as_str().unwrap()).into_bytes())
+        .collect()
+}
+
+#[test]
+fn streams() {
+    each("stream", |case| {
+        let whole: Vec<u8> = pieces(&case["input"]).concat();
+        let crlf = String::from_utf8(whole.clone())
+            .map(|s| s.replace('\n', "\r\n").into_bytes())
+            .unwrap_or(whole.clone());
+        let bytewise: Vec<Vec<u8>> = whole.chunks(1).map(<[u8]>::to_vec).collect();
+        let sevens: Vec<Vec<u8>> = whole.chunks(7).map(<[u8]>::to_vec).collect();
+        for (how, pieces) in [
+            ("as cut", pieces(&case["input"])),
+            ("whole", vec![whole]),
+            ("CRLF", vec![crlf]),
+            ("bytewise", bytewise),
+            ("by 7", sevens),
+        ] {
+            stream(case, &pieces).map_err(|e| format!("{how}: {e}"))?;
+        }
+        Ok(())
+    });
+}
+
+fn stream(case: &Value, pieces: &[Vec<u8>]) -> Result<(), String> {
+    let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+    let run = support::pump::stream(context(case)?, &pieces);
+    if let Some(wanted) = case["expected"].get("http_error") {
+        return fits(wanted, &run.http_error.ok_or("no HTTP error")?);
+    }
+    if let Some(error) = run.http_error {
+        return Err(format!("HTTP error: {error}"));
+    }
+    let events = support::grammar::events(&run.bytes)?;
+    support::grammar::check(&events)?;
+    let expected: Vec<Value> = case["expected"].as_array().unwrap().clone();
+    let (expected, actual) = (support::compare::joined(&expected), support::compare::joined(&events));
+    difference(&expected.into(), &actual.into()).map_or(Ok(()), Err)
+}

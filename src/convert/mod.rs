@@ -2,14 +2,18 @@
 //!
 //! Ids, times and randomness are passed in; nothing here opens a file or a socket.
 
+mod arguments;
 mod body;
+mod calls;
 pub mod count;
 pub mod error;
 mod history;
 mod ids;
 pub mod loss;
+mod machine;
 mod media;
 mod messages;
+mod overflow;
 pub mod profile;
 mod reasoning;
 pub mod reply;
@@ -17,10 +21,15 @@ pub mod request;
 pub mod response;
 mod schema;
 mod signature;
+mod sink;
+mod stop;
 pub mod stream;
 mod text;
+mod think;
+mod thoughts;
 mod tools;
 mod turns;
+mod usage;
 
 pub use loss::{Loss, Losses};
 pub use profile::Profile;

@@ -35,6 +35,8 @@ pub struct ReplyContext {
     pub model: String,
     /// The upstream's profile.
     pub profile: &'static Profile,
+    /// The upstream's name, for errors about its key; the caller sets it.
+    pub provider: String,
     /// Whether the client gets to see reasoning.
     pub thinking: ThinkingMode,
     /// Stop sequences of the request, to recognise the one that an upstream names.

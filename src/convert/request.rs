@@ -111,6 +111,7 @@ pub fn request(
     let reply = ReplyContext {
         model: request.model.clone().into_owned(),
         profile,
+        provider: String::new(),
         thinking: wish.mode(),
         stop_sequences: request.stop_sequences.iter().map(|s| s.decode().into_owned()).collect(),
         tool_names: names.into_renamed(),

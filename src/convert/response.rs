@@ -1,7 +1,13 @@
 //! Whole answers: a Chat Completion becomes a Message.
 
-use super::{ReplyContext, Summary, UpstreamEnd};
+use super::machine::{MAX_RETAINED, Machine};
+use super::reply::ReplyContext;
+use super::sink::Message;
+use super::stream::{Summary, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
+
+/// Longest Message that is put together from a stream, in bytes.
+pub const MAX_WHOLE: usize = 64 << 20;
 
 /// A converted whole answer.
 #[derive(Debug)]
@@ -17,25 +23,30 @@ pub struct WholeAnswer {
 /// # Errors
 /// The upstream's own error in it, or 502 when it is not a completion.
 pub fn response(body: &[u8], context: ReplyContext) -> Result<WholeAnswer, ApiError> {
-    let _ = (body, context);
-    Err(ApiError::bad_gateway("stub"))
+    let mut translator = WholeTranslator::new(context);
+    translator.out.reserve(body.len() + 256);
+    translator.machine.push_completion(body, &mut translator.out)?;
+    translator.finish(UpstreamEnd::DoneMarker)
 }
 
 /// The answer to a request with `max_tokens: 0`: no content, no upstream call.
 pub fn empty(context: ReplyContext) -> WholeAnswer {
-    let _ = context;
-    WholeAnswer { body: Vec::new(), summary: Summary::default() }
+    let mut translator = WholeTranslator::new(context);
+    translator.machine.finish_empty(&mut translator.out);
+    translator.answer()
 }
 
 /// Folds a streamed upstream answer into one Message.
 #[derive(Debug)]
-pub struct WholeTranslator {}
+pub struct WholeTranslator {
+    machine: Machine<Message>,
+    out: Vec<u8>,
+}
 
 impl WholeTranslator {
     /// For one answer.
     pub fn new(context: ReplyContext) -> Self {
-        let _ = context;
-        Self {}
+        Self { machine: Machine::new(context, Message::default()), out: Vec::new() }
     }
 
     /// Takes one upstream event. `name` is its `event:` line, empty when there is none.
@@ -43,26 +54,37 @@ impl WholeTranslator {
     /// # Errors
     /// The upstream's error, or a limit that was passed.
     pub fn push(&mut self, name: &[u8], data: &[u8]) -> Result<(), ApiError> {
-        let _ = (name, data);
+        self.machine.push(name, data, &mut self.out)?;
+        if self.out.len() + self.machine.sink().retained() > MAX_WHOLE {
+            return Err(ApiError::bad_gateway(format!(
+                "upstream answer is larger than {} MiB",
+                MAX_WHOLE >> 20
+            )));
+        }
         Ok(())
     }
 
     /// `finish_reason` has arrived: the answer is whole but for its usage.
     pub fn finish_seen(&self) -> bool {
-        false
+        self.machine.finish.is_some()
     }
 
     /// Ends the answer.
     ///
     /// # Errors
     /// The stream was cut, or a tool call is unusable.
-    pub fn finish(self, end: UpstreamEnd) -> Result<WholeAnswer, ApiError> {
-        let _ = end;
-        Err(ApiError::bad_gateway("stub"))
+    pub fn finish(mut self, end: UpstreamEnd) -> Result<WholeAnswer, ApiError> {
+        self.machine.finish(&end, &mut self.out)?;
+        Ok(self.answer())
     }
 
-    /// Bytes held.
+    fn answer(self) -> WholeAnswer {
+        WholeAnswer { summary: self.machine.summary().clone(), body: self.out }
+    }
+
+    /// Bytes held: the Message so far, and at most a fixed amount beside it.
     pub fn retained(&self) -> usize {
-        0
+        debug_assert!(self.machine.retained() <= MAX_RETAINED * 2);
+        self.machine.retained() + self.machine.sink().retained() + self.out.len()
     }
 }

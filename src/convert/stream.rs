@@ -1,12 +1,15 @@
-//! The stream's state machine: Chat Completions chunks in, Messages events out.
+//! Streamed answers: Chat Completions chunks in, Messages events out.
 
-use super::{Losses, ReplyContext, Usage};
-use crate::wire::anthropic::ApiError;
+use super::loss::Losses;
+use super::machine::Machine;
+use super::reply::{ReplyContext, Usage};
+use super::sink::Events;
+use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// How the upstream's stream came to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamEnd {
-    /// `data: [DONE]`.
+    /// `data: [DONE]`, or the end of a completion that was read as a whole.
     DoneMarker,
     /// The body ended, by its framing or by a closed connection: not a proof of completeness.
     Eof,
@@ -29,13 +32,14 @@ pub struct Summary {
 
 /// Translates one streamed answer. Bytes out are whole SSE events, ready to be sent.
 #[derive(Debug)]
-pub struct StreamTranslator {}
+pub struct StreamTranslator {
+    machine: Machine<Events>,
+}
 
 impl StreamTranslator {
     /// For one answer.
     pub fn new(context: ReplyContext) -> Self {
-        let _ = context;
-        Self {}
+        Self { machine: Machine::new(context, Events::default()) }
     }
 
     /// Takes one upstream event (not `[DONE]`: that is [`StreamTranslator::finish`]) and appends
@@ -45,8 +49,7 @@ impl StreamTranslator {
     /// The upstream's error, or a limit that was passed. Before [`StreamTranslator::started`] it
     /// can still be an HTTP answer; afterwards pass it to [`StreamTranslator::fail`].
     pub fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let _ = (name, data, out);
-        Ok(())
+        self.machine.push(name, data, out)
     }
 
     /// Takes a whole Chat Completion instead: the upstream did not stream. Follow with `finish`.
@@ -54,23 +57,22 @@ impl StreamTranslator {
     /// # Errors
     /// As [`StreamTranslator::push`].
     pub fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let _ = (body, out);
-        Ok(())
+        self.machine.push_completion(body, out)
     }
 
     /// Appends `message_start` although nothing has come yet: the client has waited long enough.
     pub fn start(&mut self, out: &mut Vec<u8>) {
-        let _ = out;
+        self.machine.start(out);
     }
 
     /// `message_start` is out: errors are events from here on.
     pub fn started(&self) -> bool {
-        false
+        self.machine.started
     }
 
     /// `finish_reason` has arrived: the answer is whole but for its usage.
     pub fn finish_seen(&self) -> bool {
-        false
+        self.machine.finish.is_some()
     }
 
     /// Ends the answer and appends the closing events.
@@ -78,24 +80,37 @@ impl StreamTranslator {
     /// # Errors
     /// The stream was cut, or a tool call is unusable; as with [`StreamTranslator::push`].
     pub fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let _ = (end, out);
-        Ok(())
+        self.machine.finish(&end, out)
+    }
+
+    /// Appends the whole answer to a request with `max_tokens: 0`.
+    pub fn finish_empty(&mut self, out: &mut Vec<u8>) {
+        self.machine.finish_empty(out);
     }
 
     /// Appends the one `error` event; nothing may follow it. `api_error` and `timeout_error`
     /// become `overloaded_error` while no block has been completed, because clients re-issue
     /// only that.
     pub fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
-        let _ = (error, out);
+        if std::mem::replace(&mut self.machine.ended, true) {
+            return;
+        }
+        let kind = match error.kind {
+            ErrorKind::Api | ErrorKind::Timeout if !self.machine.completed_block => ErrorKind::Overloaded,
+            kind => kind,
+        };
+        out.extend_from_slice(b"event: error\ndata: ");
+        error.write_as(kind, "", out);
+        out.extend_from_slice(b"\n\n");
     }
 
     /// Bytes held: bounded, whatever the upstream sends.
     pub fn retained(&self) -> usize {
-        0
+        self.machine.retained()
     }
 
     /// What the answer was so far.
     pub fn summary(&self) -> Summary {
-        Summary::default()
+        self.machine.summary().clone()
     }
 }

@@ -1,6 +1,6 @@
 //! Text on its way into a JSON string: kept escaped, copied once.
 
-use crate::wire::json::{JsonStr, escape};
+use crate::wire::json::{JsonStr, Piece, Pieces, escape};
 
 /// A text, either as it stood in the request or composed here.
 #[derive(Debug, Clone)]
@@ -109,11 +109,70 @@ impl Composer {
         self.lit(" ").lit(name).lit("=\"").lit(&value).lit("\"")
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn done<'a>(self) -> Text<'a> {
         Text::Composed(self.0)
+    }
+}
+
+/// A piece of an answer on its way to the client.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fragment<'a> {
+    /// A string of the upstream's, still escaped.
+    Json(JsonStr<'a>),
+    /// Decoded text.
+    Plain(&'a str),
+    /// The inside of a JSON string, held back earlier.
+    Escaped(&'a str),
+}
+
+impl Fragment<'_> {
+    /// Appends the inside of the JSON string.
+    pub(super) fn write_inner(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => text.write_inner(out),
+            Self::Plain(text) => escape(text, out),
+            Self::Escaped(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// Nothing but white space.
+    pub(super) fn is_blank(self) -> bool {
+        match self {
+            Self::Json(text) => text.is_blank(),
+            Self::Plain(text) => text.trim().is_empty(),
+            Self::Escaped(text) => Pieces::over(text).all(|p| match p {
+                Piece::Plain(s) => s.trim().is_empty(),
+                Piece::Char(c) => c.is_whitespace(),
+            }),
+        }
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes, about.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Json(text) => text.len_hint(),
+            Self::Plain(text) | Self::Escaped(text) => text.len(),
+        }
+    }
+
+    /// Appends the text itself, up to `chars` characters, and returns how many.
+    pub(super) fn decode_some(self, chars: usize, out: &mut String) -> usize {
+        let before = out.chars().count();
+        match self {
+            Self::Json(text) => out.extend(text.decode().chars().take(chars)),
+            Self::Plain(text) => out.extend(text.chars().take(chars)),
+            Self::Escaped(text) => {
+                let all = Pieces::over(text).flat_map(|p| match p {
+                    Piece::Plain(s) => s.chars().collect::<Vec<_>>(),
+                    Piece::Char(c) => vec![c],
+                });
+                out.extend(all.take(chars));
+            }
+        }
+        out.chars().count() - before
     }
 }

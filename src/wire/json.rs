@@ -83,7 +83,7 @@ impl<'a> JsonStr<'a> {
             return Cow::Borrowed(self.raw);
         }
         let mut out = String::with_capacity(self.raw.len());
-        for piece in Pieces::new(self.raw) {
+        for piece in Pieces::over(self.raw) {
             match piece {
                 Piece::Plain(s) => out.push_str(s),
                 Piece::Char(c) => out.push(c),
@@ -127,7 +127,7 @@ impl<'a> JsonStr<'a> {
         if self.flags & ESCAPED == 0 {
             return self.raw.trim().is_empty();
         }
-        Pieces::new(self.raw).all(|p| match p {
+        Pieces::over(self.raw).all(|p| match p {
             Piece::Plain(s) => s.trim().is_empty(),
             Piece::Char(c) => c.is_whitespace(),
         })
@@ -140,7 +140,7 @@ impl<'a> JsonStr<'a> {
 
     /// The text piece by piece, without allocating.
     pub fn pieces(self) -> Pieces<'a> {
-        Pieces::new(self.raw)
+        Pieces::over(self.raw)
     }
 }
 
@@ -160,8 +160,9 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    fn new(raw: &'a str) -> Self {
-        Self { rest: raw }
+    /// The pieces of the inside of a JSON string. What is not a valid escape ends the iteration.
+    pub fn over(inner: &'a str) -> Self {
+        Self { rest: inner }
     }
 
     /// What has not been read yet, escaped as it came.
@@ -321,7 +322,7 @@ fn escape_json(text: &str, out: &mut Vec<u8>) {
 
 /// The inside of a string with `\uXXXX` of non-ASCII characters decoded; other escapes stay.
 fn unescape_non_ascii(inner: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let mut pieces = Pieces::new(inner);
+    let mut pieces = Pieces::over(inner);
     std::iter::from_fn(move || {
         let before = pieces.rest();
         let piece = pieces.next()?;

@@ -11,3 +11,4 @@
 
 pub mod compare;
 pub mod grammar;
+pub mod pump;

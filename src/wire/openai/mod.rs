@@ -1,1 +1,8 @@
-//! OpenAI's Chat Completions: chunks, whole completions, usage.
+//! OpenAI's Chat Completions: chunks, whole completions, usage. Deviations of real servers
+//! are read, not judged: what has the wrong type counts as absent.
+
+mod chunk;
+mod usage;
+
+pub use chunk::{Arguments, Choice, Chunk, Content, Delta, ToolDelta};
+pub use usage::Usage;

@@ -1,0 +1,277 @@
+//! Where an answer goes: events of a stream, or one whole message.
+
+use super::reply::{ReplyContext, Usage};
+use super::usage;
+use crate::wire::json::{JsonStr, Piece, Pieces, write_str, write_u64};
+
+/// What kind of block is open, and what its deltas are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Thinking,
+    Tool,
+}
+
+/// The end of an answer.
+#[derive(Debug)]
+pub(super) struct Ending<'e> {
+    pub(super) stop_reason: &'static str,
+    pub(super) stop_sequence: Option<&'e str>,
+    /// With `refusal`: the upstream's words for it.
+    pub(super) explanation: Option<&'e str>,
+    pub(super) usage: Usage,
+}
+
+/// Takes the answer piece by piece: one block at a time, in order.
+pub(super) trait Sink {
+    /// The message begins.
+    fn start(&mut self, id: &str, context: &ReplyContext, out: &mut Vec<u8>);
+    /// A text or thinking block begins.
+    fn open(&mut self, kind: Kind, out: &mut Vec<u8>);
+    /// A tool_use block begins.
+    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>);
+    /// More of the open block. `write` appends the inside of a JSON string; if it appends
+    /// nothing, there is no delta.
+    fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R;
+    /// The open thinking block ends.
+    fn close_thinking(&mut self, signature: &str, out: &mut Vec<u8>);
+    /// The open text or tool_use block ends. `whole`: it is not cut off.
+    fn close(&mut self, whole: bool, out: &mut Vec<u8>);
+    /// The message ends.
+    fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>);
+}
+
+const UNSUPPORTED: &[u8] =
+    b",\"safeguard_results\":[{\"type\":\"dangerous_tool_use\",\"status\":{\"type\":\"unsupported\"}}]";
+
+/// Appends `"stop_reason":..,"stop_sequence":..` and what belongs to them.
+fn write_stop(ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"stop_reason\":");
+    write_str(ending.stop_reason, out);
+    out.extend_from_slice(b",\"stop_sequence\":");
+    opt_str(ending.stop_sequence, out);
+    if ending.stop_reason == "refusal" {
+        out.extend_from_slice(b",\"stop_details\":{\"type\":\"refusal\",\"category\":null,\"explanation\":");
+        opt_str(ending.explanation, out);
+        out.push(b'}');
+    }
+    if context.safeguards {
+        // Nobody judged the calls: never say that they were not flagged.
+        out.extend_from_slice(UNSUPPORTED);
+    }
+}
+
+fn opt_str(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => write_str(text, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Writes server-sent events.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// Index of the open block, or of the next one.
+    index: u64,
+    /// What every delta of the open block begins with.
+    prefix: Vec<u8>,
+}
+
+impl Events {
+    fn opened(&mut self, delta: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"}}\n\n");
+        self.prefix.clear();
+        self.prefix.extend_from_slice(
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
+        );
+        write_u64(self.index, &mut self.prefix);
+        self.prefix.extend_from_slice(b",\"delta\":{\"type\":\"");
+        self.prefix.extend_from_slice(delta.as_bytes());
+    }
+
+    fn begin(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b",\"content_block\":{\"type\":");
+    }
+}
+
+impl Sink for Events {
+    fn start(&mut self, id: &str, context: &ReplyContext, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":",
+        );
+        write_str(id, out);
+        out.extend_from_slice(b",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
+        write_str(&context.model, out);
+        out.extend_from_slice(b",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":");
+        usage::write(&Usage { input_tokens: context.input_estimate.max(1), ..Usage::default() }, out);
+        out.extend_from_slice(b"}}\n\n");
+    }
+
+    fn open(&mut self, kind: Kind, out: &mut Vec<u8>) {
+        self.begin(out);
+        if kind == Kind::Thinking {
+            out.extend_from_slice(b"\"thinking\",\"thinking\":\"\",\"signature\":\"\"");
+            self.opened("thinking_delta\",\"thinking\":\"", out);
+        } else {
+            out.extend_from_slice(b"\"text\",\"text\":\"\"");
+            self.opened("text_delta\",\"text\":\"", out);
+        }
+    }
+
+    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>) {
+        self.begin(out);
+        out.extend_from_slice(b"\"tool_use\",\"id\":");
+        write_str(id, out);
+        out.extend_from_slice(b",\"name\":");
+        write_str(name, out);
+        out.extend_from_slice(b",\"input\":{}");
+        self.opened("input_json_delta\",\"partial_json\":\"", out);
+    }
+
+    fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let start = out.len();
+        out.extend_from_slice(&self.prefix);
+        let content = out.len();
+        let result = write(out);
+        if out.len() == content {
+            out.truncate(start);
+        } else {
+            out.extend_from_slice(b"\"}}\n\n");
+        }
+        result
+    }
+
+    fn close_thinking(&mut self, signature: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b",\"delta\":{\"type\":\"signature_delta\",\"signature\":");
+        write_str(signature, out);
+        out.extend_from_slice(b"}}\n\n");
+        self.close(true, out);
+    }
+
+    fn close(&mut self, _whole: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b"}\n\n");
+        self.index += 1;
+    }
+
+    fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
+        write_stop(ending, context, out);
+        out.extend_from_slice(b"},\"usage\":");
+        usage::write(&ending.usage, out);
+        out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    }
+}
+
+/// Writes one Message.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    /// Where the open block starts in the output.
+    block: usize,
+    /// Arguments of the open tool_use block: the inside of a JSON string.
+    arguments: Vec<u8>,
+    kind: Option<Kind>,
+    blocks: usize,
+}
+
+impl Message {
+    /// Bytes held beside the output.
+    pub(super) fn retained(&self) -> usize {
+        self.arguments.len()
+    }
+
+    fn begin(&mut self, kind: Kind, out: &mut Vec<u8>) {
+        self.block = out.len();
+        self.kind = Some(kind);
+        if self.blocks > 0 {
+            out.push(b',');
+        }
+        self.blocks += 1;
+    }
+}
+
+impl Sink for Message {
+    fn start(&mut self, id: &str, context: &ReplyContext, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":");
+        write_str(id, out);
+        out.extend_from_slice(b",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
+        write_str(&context.model, out);
+        out.extend_from_slice(b",\"content\":[");
+    }
+
+    fn open(&mut self, kind: Kind, out: &mut Vec<u8>) {
+        self.begin(kind, out);
+        out.extend_from_slice(if kind == Kind::Thinking {
+            b"{\"type\":\"thinking\",\"thinking\":\"".as_slice()
+        } else {
+            b"{\"type\":\"text\",\"text\":\""
+        });
+    }
+
+    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>) {
+        self.begin(Kind::Tool, out);
+        out.extend_from_slice(b"{\"type\":\"tool_use\",\"id\":");
+        write_str(id, out);
+        out.extend_from_slice(b",\"name\":");
+        write_str(name, out);
+        out.extend_from_slice(b",\"input\":");
+        self.arguments.clear();
+    }
+
+    fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if self.kind == Some(Kind::Tool) { write(&mut self.arguments) } else { write(out) }
+    }
+
+    fn close_thinking(&mut self, signature: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\",\"signature\":");
+        write_str(signature, out);
+        out.push(b'}');
+    }
+
+    fn close(&mut self, whole: bool, out: &mut Vec<u8>) {
+        if self.kind != Some(Kind::Tool) {
+            out.extend_from_slice(b"\"}");
+        } else if whole {
+            for piece in Pieces::over(&String::from_utf8_lossy(&self.arguments)) {
+                match piece {
+                    Piece::Plain(text) => out.extend_from_slice(text.as_bytes()),
+                    Piece::Char(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
+            out.push(b'}');
+        } else {
+            // Cut off by the token limit: half a call is of no use to anybody.
+            out.truncate(self.block);
+            self.blocks -= 1;
+        }
+    }
+
+    fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"],");
+        write_stop(ending, context, out);
+        out.extend_from_slice(b",\"usage\":");
+        usage::write(&ending.usage, out);
+        out.push(b'}');
+    }
+}
+
+/// Writes a fragment of the upstream's arguments so that it can be fed on: clean and escaped.
+pub(super) fn clean(text: JsonStr<'_>) -> std::borrow::Cow<'_, str> {
+    if text.is_clean() {
+        return std::borrow::Cow::Borrowed(text.raw());
+    }
+    let mut inner = Vec::new();
+    text.write_inner(&mut inner);
+    std::borrow::Cow::Owned(String::from_utf8_lossy(&inner).into_owned())
+}
