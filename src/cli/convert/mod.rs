@@ -233,11 +233,9 @@ fn finish_error(
 ) -> anyhow::Result<Exit> {
     check_options(args, Kind::OpenaiError)?;
     let reply = setup.reply(body);
-    // Without a status it is taken as one that came with status 200, as some upstreams send them.
-    let in_band = || convert::error::in_band(body, &setup.provider, Some(&reply));
-    let known = args.status.is_none().then(in_band).flatten();
-    let status = args.status.unwrap_or(502);
-    let error = known.unwrap_or_else(|| convert::error::error(status, body, &setup.provider, Some(&reply)));
+    // Without a status its body tells one, as with errors that upstreams send with status 200.
+    let status = args.status.unwrap_or(200);
+    let error = convert::error::error(status, body, &setup.provider, Some(&reply));
     let mut out = Vec::new();
     write_error(&error, &mut out);
     let mut sink = Sink::open(args.output.as_deref(), printer)?;

@@ -82,11 +82,12 @@ impl Setup {
         let digest = Sha256::digest(first);
         let seed = digest.iter().take(8).fold(0u64, |n, byte| (n << 8) | u64::from(*byte));
         if let Some(reply) = &self.reply {
-            return ReplyContext { seed, ..reply.clone() };
+            return ReplyContext { seed, provider: self.provider.clone(), ..reply.clone() };
         }
         ReplyContext {
             model: self.model.clone().or_else(|| model_of(first)).unwrap_or_else(|| "unknown".to_owned()),
             profile: self.profile,
+            provider: self.provider.clone(),
             thinking: ThinkingMode::Show,
             stop_sequences: Vec::new(),
             tool_names: Vec::new(),
