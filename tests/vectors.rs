@@ -72,7 +72,7 @@ fn requests() {
     });
 }
 
-fn context(case: &Value) -> Result<claude_proxy::convert::ReplyContext, String> {
+fn context(case: &Value) -> Result<convert::ReplyContext, String> {
     let request = case["request"].to_string();
     let request = Request::parse(request.as_bytes()).map_err(|e| e.to_string())?;
     let mut reply =

@@ -246,8 +246,8 @@ impl Checker {
                     Word(rest)
                 }
             }
-            (Minus, b'0') => Zero,
-            (Minus, b'1'..=b'9') | (Digits, b'0'..=b'9') => Digits,
+            (Minus | Value | ValueOrEnd, b'0') => Zero,
+            (Minus | Value | ValueOrEnd, b'1'..=b'9') | (Digits, b'0'..=b'9') => Digits,
             (Zero | Digits, b'.') => Point,
             (Point | Fraction, b'0'..=b'9') => Fraction,
             (Zero | Digits | Fraction, b'e' | b'E') => Exponent,
@@ -257,8 +257,6 @@ impl Checker {
             (Value | ValueOrEnd, b'[') => self.open(false)?,
             (Value | ValueOrEnd, b'"') => Str(false),
             (Value | ValueOrEnd, b'-') => Minus,
-            (Value | ValueOrEnd, b'0') => Zero,
-            (Value | ValueOrEnd, b'1'..=b'9') => Digits,
             (Value | ValueOrEnd, b't') => Word(b"rue"),
             (Value | ValueOrEnd, b'f') => Word(b"alse"),
             (Value | ValueOrEnd, b'n') => Word(b"ull"),
@@ -275,12 +273,12 @@ impl Checker {
             (CommaOrEnd | Zero | Digits | Fraction | ExponentDigits | KeyOrEnd, b'}')
                 if self.objects & 1 == 1 =>
             {
-                return self.close();
+                return Ok(self.close());
             }
             (CommaOrEnd | Zero | Digits | Fraction | ExponentDigits | ValueOrEnd, b']')
                 if self.objects & 1 == 0 =>
             {
-                return self.close();
+                return Ok(self.close());
             }
             (Zero | Digits | Fraction | ExponentDigits, b' ' | b'\n' | b'\r' | b'\t') => CommaOrEnd,
             (Value | ValueOrEnd | Key | KeyOrEnd | Colon | CommaOrEnd, b' ' | b'\n' | b'\r' | b'\t') => {
@@ -300,11 +298,11 @@ impl Checker {
         Ok(if object { At::KeyOrEnd } else { At::ValueOrEnd })
     }
 
-    fn close(&mut self) -> Result<Step, Invalid> {
+    fn close(&mut self) -> Step {
         self.depth -= 1;
         self.objects >>= 1;
         self.at = At::CommaOrEnd;
-        Ok(if self.depth == 0 { Step::End } else { Step::Pass })
+        if self.depth == 0 { Step::End } else { Step::Pass }
     }
 }
 

@@ -88,8 +88,8 @@ impl Calls {
     /// # Errors
     /// Too many calls.
     pub(super) fn take(&mut self, delta: &ToolDelta<'_>, whole: bool) -> Result<usize, ApiError> {
-        let id = delta.id.map(|s| s.decode()).unwrap_or_default();
-        let name = delta.name.map(|s| s.decode()).unwrap_or_default();
+        let id = delta.id.map(super::super::wire::json::JsonStr::decode).unwrap_or_default();
+        let name = delta.name.map(super::super::wire::json::JsonStr::decode).unwrap_or_default();
         let known = if whole { None } else { self.find(delta.index, &id, &name) };
         let at = match known {
             Some(at) => at,

@@ -96,15 +96,20 @@ fn message_of(value: &Value) -> Option<String> {
     let text = |v: &Value| v.as_str().map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned);
     let message = text(error)
         .or_else(|| text(&error["message"]))
-        .or_else(|| text(&outer["base_resp"]["status_msg"]))
+        .or_else(|| text(at(outer, "/base_resp/status_msg")))
         .or_else(|| text(&outer["message"]))
         .or_else(|| text(&outer["msg"]))
         .or_else(|| detail(&outer["detail"]))?;
-    let message = match raw_cause(&error["metadata"]["raw"]) {
+    let message = match raw_cause(at(error, "/metadata/raw")) {
         Some(cause) if !message.contains(&cause) => format!("{message}: {cause}"),
         _ => message,
     };
     Some(message.chars().take(MAX_MESSAGE).collect())
+}
+
+/// The value at a JSON pointer; `null` where there is none.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 /// OpenRouter hides the provider's own words in `metadata.raw`.
@@ -153,7 +158,7 @@ fn code_of(value: &Value) -> String {
 /// The status that an error inside an answer with status 200 stands for.
 fn in_band_status(value: &Value) -> Option<u16> {
     let outer = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-    if let Some(code) = outer["base_resp"]["status_code"].as_u64().filter(|c| *c != 0) {
+    if let Some(code) = at(outer, "/base_resp/status_code").as_u64().filter(|c| *c != 0) {
         return Some(minimax(code));
     }
     let error = error_object(value);

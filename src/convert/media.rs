@@ -147,7 +147,7 @@ impl Media<'_> {
                 placeholder("[image omitted: this model does not accept images]", "dropped:image");
             }
             Source::Base64 { media_type, data } => {
-                parts.push(Part::Image { media_type: *media_type, data: *data })
+                parts.push(Part::Image { media_type: *media_type, data: *data });
             }
             Source::Url(url) => parts.push(Part::ImageUrl(*url)),
             _ => placeholder(
@@ -184,7 +184,7 @@ impl Media<'_> {
         };
         match source {
             Source::Text(data) => {
-                parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), None))
+                parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), None));
             }
             Source::Content(blocks) => {
                 parts.push(Part::Text(plain_texts(open(), blocks).lit("\n</document>").done(), None));

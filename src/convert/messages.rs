@@ -202,14 +202,14 @@ impl<'w, 'a> Messages<'w, 'a> {
         for item in items {
             match item {
                 Item::Block(block) if matches!(block.kind, BlockKind::ToolResult { .. }) => {
-                    results.push(block)
+                    results.push(block);
                 }
                 _ => {}
             }
         }
         for call in std::mem::take(&mut self.calls) {
             let (own, rest): (Vec<_>, Vec<_>) =
-                results.into_iter().partition(|b| result_id(b) == Some(&*call.own_id).map(Cow::Borrowed));
+                results.into_iter().partition(|b| result_id(b) == Some(Cow::Borrowed(&*call.own_id)));
             results = rest;
             if own.is_empty() {
                 self.losses.add(|| format!("messages[tool_use {}]", call.own_id), "synthesized_tool_result");
@@ -301,13 +301,12 @@ impl<'w, 'a> Messages<'w, 'a> {
                 None => texts.push(Text::plain("Error:")),
             }
         }
-        match texts.len() {
-            1 => texts.remove(0),
-            _ => {
-                let mut joined = Vec::with_capacity(texts.iter().map(|t| t.len() + 4).sum());
-                write_joined(&texts, &mut joined);
-                Text::Composed(joined)
-            }
+        if texts.len() == 1 {
+            texts.remove(0)
+        } else {
+            let mut joined = Vec::with_capacity(texts.iter().map(|t| t.len() + 4).sum());
+            write_joined(&texts, &mut joined);
+            Text::Composed(joined)
         }
     }
 }

@@ -76,7 +76,7 @@ pub fn request(
     let mut stats = Stats::default();
     body.field("messages", |out| stats = messages(request, profile, model, &mut names, &mut losses, out));
     body.field(profile.max_tokens_field.as_str(), |out| {
-        write_u64(max_tokens(request, model, &mut losses), out)
+        write_u64(max_tokens(request, model, &mut losses), out);
     });
     if upstream_streams {
         body.field("stream", |out| out.extend_from_slice(b"true"));
@@ -233,8 +233,8 @@ fn prefill(profile: &Profile, body: &mut Body<'_>, losses: &mut Losses) {
 /// Claude Code's attribution: it changes with every session and would spoil prompt caches.
 const BILLING_HEADER: &str = "x-anthropic-billing-header:";
 
-fn messages<'a>(
-    request: &Request<'a>,
+fn messages(
+    request: &Request<'_>,
     profile: &'static Profile,
     model: &ModelSpec,
     names: &mut Names,

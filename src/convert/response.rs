@@ -74,7 +74,7 @@ impl WholeTranslator {
     /// # Errors
     /// The stream was cut, or a tool call is unusable.
     pub fn finish(mut self, end: UpstreamEnd) -> Result<WholeAnswer, ApiError> {
-        self.machine.finish(&end, &mut self.out)?;
+        self.machine.finish(end, &mut self.out)?;
         Ok(self.answer())
     }
 

@@ -188,7 +188,7 @@ fn strict(cur: &mut Cursor<'_>, is_schema: bool) -> Result<bool> {
                         cur.object(|_, cur| -> Result<()> {
                             fine &= strict(cur, true)?;
                             Ok(())
-                        })?
+                        })?;
                     }
                     "enum" | "const" | "default" | "examples" => drop(cur.raw()?),
                     _ => fine &= strict(cur, true)?,

@@ -80,7 +80,7 @@ impl StreamTranslator {
     /// # Errors
     /// The stream was cut, or a tool call is unusable; as with [`StreamTranslator::push`].
     pub fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        self.machine.finish(&end, out)
+        self.machine.finish(end, out)
     }
 
     /// Appends the whole answer to a request with `max_tokens: 0`.

@@ -11,7 +11,7 @@ pub(super) enum Text<'a> {
     Composed(Vec<u8>),
 }
 
-impl<'a> Text<'a> {
+impl Text<'_> {
     /// A text of our own words.
     pub(super) fn plain(text: &str) -> Self {
         Composer::new().lit(text).done()

@@ -49,27 +49,24 @@ impl Thoughts {
                 .filter_map(Value::as_object_mut)
                 .rev()
                 .find(|d| key(d) == key(&detail) && d.contains_key(field) && detail.contains_key(field));
-            match known {
-                Some(known) => {
-                    let so_far = known.get(field).and_then(Value::as_str).unwrap_or_default();
-                    let suffix = match text.strip_prefix(so_far) {
-                        Some(suffix) if !so_far.is_empty() => suffix,
-                        _ => &text,
-                    };
-                    fresh.push_str(suffix);
-                    self.details_bytes += suffix.len();
-                    let joined = format!("{so_far}{suffix}");
-                    for (name, value) in detail.iter().filter(|(_, v)| !v.is_null()) {
-                        known.insert(name.clone(), value.clone());
-                    }
-                    known.insert(field.to_owned(), joined.into());
+            if let Some(known) = known {
+                let so_far = known.get(field).and_then(Value::as_str).unwrap_or_default();
+                let suffix = match text.strip_prefix(so_far) {
+                    Some(suffix) if !so_far.is_empty() => suffix,
+                    _ => &text,
+                };
+                fresh.push_str(suffix);
+                self.details_bytes += suffix.len();
+                let joined = format!("{so_far}{suffix}");
+                for (name, value) in detail.iter().filter(|(_, v)| !v.is_null()) {
+                    known.insert(name.clone(), value.clone());
                 }
-                None => {
-                    fresh.push_str(&text);
-                    self.details_bytes +=
-                        detail.values().map(|v| v.as_str().map_or(8, str::len) + 16).sum::<usize>();
-                    self.details.push(Value::Object(detail));
-                }
+                known.insert(field.to_owned(), joined.into());
+            } else {
+                fresh.push_str(&text);
+                self.details_bytes +=
+                    detail.values().map(|v| v.as_str().map_or(8, str::len) + 16).sum::<usize>();
+                self.details.push(Value::Object(detail));
             }
         }
         if profile.echo != Echo::ReasoningDetails {

@@ -1,7 +1,7 @@
 //! Tools, the choice among them, and their names.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::body::Body;
 use super::ids::sha256_hex;
@@ -102,7 +102,7 @@ impl<'r, 'a> Offer<'r, 'a> {
     /// stood before them keeps its place, and the upstream's prefix cache its use.
     pub(super) fn new(request: &'r Request<'a>, losses: &mut Losses) -> Self {
         let mut tools: Vec<Offered<'r, 'a>> = Vec::with_capacity(request.tools.len());
-        let mut index: HashMap<Cow<'a, str>, ()> = HashMap::with_capacity(request.tools.len());
+        let mut names: HashSet<Cow<'a, str>> = HashSet::with_capacity(request.tools.len());
         let is_search = |t: &Tool<'_>| t.kind.is_some_and(|k| k.starts_with("tool_search_tool_"));
         // With a server-side search, which no upstream has, nobody could load a deferred tool;
         // the same holds when every tool is deferred.
@@ -123,7 +123,7 @@ impl<'r, 'a> Offer<'r, 'a> {
             if tool.input_examples {
                 losses.add(|| format!("tools[{n}].input_examples"), "dropped:input_examples");
             }
-            if index.insert(offered.name(), ()).is_none() {
+            if names.insert(offered.name()) {
                 tools.push(offered);
             }
         }

@@ -70,22 +70,21 @@ pub fn joined(events: &[Value]) -> Vec<Value> {
         if event["type"] == "ping" {
             continue;
         }
-        if let Some(last) = out.last_mut() {
-            if event["type"] == "content_block_delta"
-                && last["type"] == "content_block_delta"
-                && last["index"] == event["index"]
-                && last["delta"]["type"] == event["delta"]["type"]
-            {
-                let mut merged = false;
-                for key in ["text", "thinking", "partial_json"] {
-                    if let (Some(a), Some(b)) = (last["delta"][key].as_str(), event["delta"][key].as_str()) {
-                        last["delta"][key] = format!("{a}{b}").into();
-                        merged = true;
-                    }
+        if let Some(last) = out.last_mut()
+            && event["type"] == "content_block_delta"
+            && last["type"] == "content_block_delta"
+            && last["index"] == event["index"]
+            && last["delta"]["type"] == event["delta"]["type"]
+        {
+            let mut merged = false;
+            for key in ["text", "thinking", "partial_json"] {
+                if let (Some(a), Some(b)) = (last["delta"][key].as_str(), event["delta"][key].as_str()) {
+                    last["delta"][key] = format!("{a}{b}").into();
+                    merged = true;
                 }
-                if merged {
-                    continue;
-                }
+            }
+            if merged {
+                continue;
             }
         }
         out.push(event.clone());

@@ -163,7 +163,7 @@ pub fn check(events: &[Value]) -> Result<End, String> {
                     return Err("message_delta while a block is open".into());
                 }
                 delta = true;
-                stop_reason = event["delta"]["stop_reason"].as_str().ok_or("no stop_reason")?.to_owned();
+                stop_reason = event["delta"]["stop_reason"].as_str().ok_or("no stop_reason")?.into();
                 if event["delta"].get("stop_sequence").is_none() {
                     return Err("no stop_sequence".into());
                 }

@@ -233,7 +233,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
             "tool_choice" => r.tool_choice = tool_choice(cur).under("tool_choice")?,
             "thinking" => r.thinking = thinking(cur).under("thinking")?,
             "output_config" => {
-                output_config(cur, &mut r.effort, &mut r.output_schema).under("output_config")?
+                output_config(cur, &mut r.effort, &mut r.output_schema).under("output_config")?;
             }
             "output_format" => {
                 if let Some(schema) = format(cur).under("output_format")? {
@@ -289,7 +289,7 @@ fn message<'a>(cur: &mut Cursor<'a>, index: u32) -> Result<Message<'a>> {
             "role" => role = Some(cur.string().under("role")?),
             "content" => blocks = Some(content(cur, index, None).under("content")?),
             "clear_at" => {
-                clears = cur.opt_string().under("clear_at")?.is_some_and(|c| c.raw() == "next_user_message")
+                clears = cur.opt_string().under("clear_at")?.is_some_and(|c| c.raw() == "next_user_message");
             }
             "output_config" => output_config(cur, &mut effort, &mut ignored).under("output_config")?,
             _ => drop(cur.raw()?),

@@ -168,7 +168,7 @@ impl<'a> Delta<'a> {
                 "reasoning" => reasoning[1] = text(cur)?,
                 "reasoning_text" => reasoning[2] = text(cur)?,
                 "reasoning_details" => {
-                    delta.reasoning_details = Some(cur.raw()?).filter(|d| d.text().starts_with('['))
+                    delta.reasoning_details = Some(cur.raw()?).filter(|d| d.text().starts_with('['));
                 }
                 "refusal" => delta.refusal = text(cur)?,
                 "tool_calls" if cur.peek() == Some(b'[') => cur.array(|_, cur| -> Result<()> {

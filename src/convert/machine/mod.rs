@@ -1,0 +1,327 @@
+//! The state machine of an answer: what came from upstream, in the order in which it may be told.
+//!
+//! One block is open at a time. Text and reasoning that arrive while a tool call is
+//! incomplete wait for it; arguments of later calls wait for the earlier ones.
+
+mod text;
+mod tools;
+
+use crate::convert::calls::Calls;
+use crate::convert::ids::IdSource;
+use crate::convert::reply::{ReplyContext, Usage};
+use crate::convert::sink::{Ending, Kind, Sink};
+use crate::convert::stop::{self, Finish};
+use crate::convert::stream::{Summary, UpstreamEnd};
+use crate::convert::text::Fragment;
+use crate::convert::think::ThinkTags;
+use crate::convert::thoughts::Thoughts;
+use crate::convert::usage;
+use crate::wire::anthropic::ApiError;
+use crate::wire::openai::{self, Chunk, Content};
+
+/// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
+pub(super) const MAX_RETAINED: usize = 8 << 20;
+
+/// Translates one answer into a [`Sink`].
+#[derive(Debug)]
+pub(super) struct Machine<S> {
+    pub(super) context: ReplyContext,
+    sink: S,
+    ids: IdSource,
+    pub(super) started: bool,
+    /// The end or an error is out: nothing may follow.
+    pub(super) ended: bool,
+    open: Option<Kind>,
+    /// Blocks that were started.
+    blocks: usize,
+    /// A block was completed: errors are told by their own type from here on.
+    pub(super) completed_block: bool,
+    tags: ThinkTags,
+    thoughts: Thoughts,
+    calls: Calls,
+    /// Tool calls that became blocks, by the fingerprints of their ids.
+    used_ids: Vec<u64>,
+    /// White space that opens no text block of its own: the inside of a JSON string.
+    space: String,
+    /// Output that waits for incomplete calls: (is thinking, inside of a JSON string).
+    held: Vec<(bool, String)>,
+    pub(super) finish: Option<Finish>,
+    matched_stop: Option<String>,
+    refusal: Option<String>,
+    usage: Option<openai::Usage>,
+    timings_cache: u64,
+    /// Bytes of text, reasoning and arguments that came: the output is estimated from them
+    /// where the upstream tells no usage.
+    output_bytes: u64,
+    /// Payloads that were no JSON.
+    skipped: u64,
+    /// The answer came as one completion, not as a stream.
+    whole: bool,
+    summary: Summary,
+    preview_left: usize,
+}
+
+impl<S: Sink> Machine<S> {
+    pub(super) fn new(context: ReplyContext, sink: S) -> Self {
+        let tags = ThinkTags::new(context.profile.think_tags == super::profile::ThinkTags::Leading);
+        Self {
+            ids: IdSource::new(context.seed),
+            preview_left: context.preview_chars,
+            context,
+            sink,
+            started: false,
+            ended: false,
+            open: None,
+            blocks: 0,
+            completed_block: false,
+            tags,
+            thoughts: Thoughts::default(),
+            calls: Calls::default(),
+            used_ids: Vec::new(),
+            space: String::new(),
+            held: Vec::new(),
+            finish: None,
+            matched_stop: None,
+            refusal: None,
+            usage: None,
+            timings_cache: 0,
+            output_bytes: 0,
+            skipped: 0,
+            whole: false,
+            summary: Summary::default(),
+        }
+    }
+
+    pub(super) fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Bytes held.
+    pub(super) fn retained(&self) -> usize {
+        self.tags.retained()
+            + self.thoughts.retained()
+            + self.calls.retained()
+            + self.used_ids.len() * 8
+            + self.space.len()
+            + self.held.iter().map(|(_, text)| text.len() + 32).sum::<usize>()
+            + self.refusal.as_ref().map_or(0, String::len)
+    }
+
+    pub(super) fn start(&mut self, out: &mut Vec<u8>) {
+        if !self.started {
+            self.started = true;
+            let id = self.ids.next("msg_01");
+            self.sink.start(&id, &self.context, out);
+        }
+    }
+
+    /// Takes one payload of the stream.
+    pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let text = String::from_utf8_lossy(data);
+        if name == b"error" {
+            return Err(self.fault(data));
+        }
+        let Ok(chunk) = Chunk::parse(&text) else {
+            // Not every line is a chunk: some gateways send notes of their own.
+            self.skipped += 1;
+            return Ok(());
+        };
+        if chunk.faulty {
+            return Err(self.fault(data));
+        }
+        self.numbers(&chunk);
+        // Azure's first chunk has neither: only what filters said of the prompt.
+        if chunk.choices.is_empty() && chunk.usage.is_none() {
+            return Ok(());
+        }
+        self.start(out);
+        for choice in &chunk.choices {
+            let delta = &choice.delta;
+            self.think(delta, out)?;
+            self.say(&delta.content, out)?;
+            if let Some(refusal) = delta.refusal {
+                self.refuse(Fragment::Json(refusal), true, out)?;
+            }
+            self.call(delta, out)?;
+        }
+        for choice in &chunk.choices {
+            self.stop(choice)?;
+        }
+        self.within_limits()
+    }
+
+    /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
+    pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let text = String::from_utf8_lossy(body);
+        let Ok(chunk) = Chunk::parse(&text) else {
+            return Err(ApiError::bad_gateway("upstream returned HTTP 200 with a non-JSON body"));
+        };
+        if chunk.faulty {
+            return Err(self.fault(body));
+        }
+        if chunk.choices.is_empty() {
+            return Err(ApiError::bad_gateway("upstream returned an empty response"));
+        }
+        self.whole = true;
+        self.numbers(&chunk);
+        for choice in &chunk.choices {
+            self.stop(choice)?;
+        }
+        self.start(out);
+        for choice in &chunk.choices {
+            self.think(&choice.delta, out)?;
+            if let Content::Parts(parts) = &choice.delta.content {
+                for (_, text) in parts.iter().filter(|(thinking, _)| *thinking) {
+                    self.emit_thinking(Fragment::Json(*text), out)?;
+                }
+            }
+        }
+        let mut content = false;
+        for choice in &chunk.choices {
+            match &choice.delta.content {
+                Content::None => {}
+                Content::Text(_) => {
+                    content = true;
+                    self.say(&choice.delta.content, out)?;
+                }
+                Content::Parts(parts) => {
+                    for (_, text) in parts.iter().filter(|(thinking, _)| !thinking) {
+                        content = true;
+                        self.emit_text(Fragment::Json(*text), out)?;
+                    }
+                }
+            }
+        }
+        for refusal in chunk.choices.iter().filter_map(|c| c.delta.refusal) {
+            self.refuse(Fragment::Json(refusal), !content, out)?;
+        }
+        self.flush_tags(out)?;
+        for choice in &chunk.choices {
+            self.call(&choice.delta, out)?;
+        }
+        self.within_limits()
+    }
+
+    fn fault(&self, data: &[u8]) -> ApiError {
+        super::error::in_band(data, &self.context)
+    }
+
+    fn within_limits(&self) -> Result<(), ApiError> {
+        if self.retained() > MAX_RETAINED {
+            return Err(ApiError::bad_gateway(format!(
+                "upstream sent more than {} MiB that cannot be passed on yet",
+                MAX_RETAINED >> 20
+            )));
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, chunk: &Chunk<'_>) {
+        self.usage = chunk.usage.or(self.usage);
+        self.timings_cache = self.timings_cache.max(chunk.timings_cache);
+    }
+
+    fn stop(&mut self, choice: &openai::Choice<'_>) -> Result<(), ApiError> {
+        if let Some(reason) = choice.finish_reason {
+            self.finish = self.finish.max(Some(Finish::read(&reason.decode())?));
+        }
+        if let Some(matched) = choice.matched_stop {
+            self.matched_stop = Some(matched.decode().into_owned());
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, kind: Kind, out: &mut Vec<u8>) {
+        if kind == Kind::Thinking {
+            self.space.clear();
+        }
+        self.open = Some(kind);
+        self.blocks += 1;
+        self.sink.open(kind, out);
+    }
+
+    /// Closes the open text or thinking block. Calls have their own end: [`Self::finish_call`].
+    fn close(&mut self, out: &mut Vec<u8>) {
+        match self.open.take() {
+            None | Some(Kind::Tool) => return,
+            Some(Kind::Text) => self.sink.close(true, out),
+            Some(Kind::Thinking) => {
+                let thoughts = std::mem::take(&mut self.thoughts);
+                let signature = thoughts.seal(self.context.thinking, self.context.profile);
+                self.sink.close_thinking(&signature, out);
+            }
+        }
+        self.completed_block = true;
+    }
+
+    pub(super) fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if self.ended {
+            return Ok(());
+        }
+        if !self.started
+            || (self.blocks == 0 && self.usage.is_none() && self.finish.is_none() && self.nothing_came())
+        {
+            return Err(match self.skipped {
+                0 => ApiError::bad_gateway("upstream returned an empty response"),
+                n => ApiError::bad_gateway(format!(
+                    "upstream sent no chunk that can be read ({n} that are not JSON)"
+                )),
+            });
+        }
+        if end == UpstreamEnd::Eof && self.finish.is_none() {
+            return Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"));
+        }
+        self.flush_tags(out)?;
+        self.finish_calls(out)?;
+        self.release(out)?;
+        if self.blocks == 0 && !self.space.is_empty() {
+            // White space is all there is: then it is the answer.
+            let space = std::mem::take(&mut self.space);
+            self.begin(Kind::Text, out);
+            self.write_text(Fragment::Escaped(&space), out);
+        }
+        self.close(out);
+        let refused = self.refusal.is_some();
+        let calls = !self.used_ids.is_empty();
+        let (stop_reason, stop_sequence) =
+            stop::reason(self.finish, calls, refused, self.matched_stop.as_deref(), &self.context);
+        let stop_sequence = stop_sequence.map(str::to_owned);
+        self.conclude(stop_reason, stop_sequence.as_deref(), out);
+        Ok(())
+    }
+
+    fn nothing_came(&self) -> bool {
+        self.output_bytes == 0 && self.space.is_empty() && self.calls.list.is_empty()
+    }
+
+    /// The answer to a request that asked for no output.
+    pub(super) fn finish_empty(&mut self, out: &mut Vec<u8>) {
+        self.start(out);
+        self.conclude("max_tokens", None, out);
+    }
+
+    fn conclude(&mut self, stop_reason: &'static str, stop_sequence: Option<&str>, out: &mut Vec<u8>) {
+        self.ended = true;
+        self.summary.stop_reason = Some(stop_reason);
+        self.summary.usage_estimated = self.usage.is_none();
+        self.summary.usage = match &self.usage {
+            Some(told) => usage::anthropic(told, self.timings_cache),
+            None => Usage {
+                input_tokens: self.context.input_estimate.max(1),
+                output_tokens: self.output_bytes.div_ceil(4),
+                ..Usage::default()
+            },
+        };
+        let ending = Ending {
+            stop_reason,
+            stop_sequence,
+            explanation: self.refusal.as_deref(),
+            usage: self.summary.usage,
+        };
+        self.sink.end(&ending, &self.context, out);
+    }
+}

@@ -1,0 +1,175 @@
+//! Reasoning and text: which block they go to, and what has to wait.
+
+use super::Machine;
+use crate::convert::reply::ThinkingMode;
+use crate::convert::sink::{Kind, Sink};
+use crate::convert::text::Fragment;
+use crate::convert::think::Found;
+use crate::convert::thoughts::Thoughts;
+use crate::wire::anthropic::ApiError;
+use crate::wire::json::RawJson;
+use crate::wire::openai::{Content, Delta};
+
+impl<S: Sink> Machine<S> {
+    pub(super) fn think(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match (delta.reasoning, delta.reasoning_details) {
+            (Some(text), None) => self.emit_thinking(Fragment::Json(text), out),
+            (reasoning, Some(details)) => self.think_details(reasoning.map(Fragment::Json), details, out),
+            (None, None) => Ok(()),
+        }
+    }
+
+    pub(super) fn think_details(
+        &mut self,
+        text: Option<Fragment<'_>>,
+        details: RawJson<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ApiError> {
+        if self.context.thinking == ThinkingMode::Off {
+            return Ok(());
+        }
+        if details.text().trim_matches(['[', ']', ' ']).is_empty() {
+            return text.map_or(Ok(()), |text| self.emit_thinking(text, out));
+        }
+        let profile = self.context.profile;
+        if self.calls.open() && !self.calls.all_complete() {
+            // The block that would carry them cannot be opened yet; their text can wait.
+            let fresh = Thoughts::default().details(details, profile);
+            return self.emit_thinking(text.unwrap_or(Fragment::Plain(&fresh)), out);
+        }
+        // The block has to be there before the details are gathered: closing one empties them.
+        self.open_thinking(out)?;
+        let fresh = self.thoughts.details(details, profile);
+        self.emit_thinking(text.unwrap_or(Fragment::Plain(&fresh)), out)
+    }
+
+    pub(super) fn emit_thinking(&mut self, text: Fragment<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.output_bytes += text.len() as u64;
+        if text.is_empty() || self.context.thinking == ThinkingMode::Off {
+            return Ok(());
+        }
+        if self.calls.open() && !self.calls.all_complete() {
+            self.hold(true, text);
+            return Ok(());
+        }
+        self.open_thinking(out)?;
+        if self.context.thinking == ThinkingMode::Omit {
+            self.thoughts.hide(text);
+        } else {
+            self.sink.delta(out, |out| text.write_inner(out));
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_thinking(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if self.open != Some(Kind::Thinking) {
+            self.finish_calls(out)?;
+            self.close(out);
+            self.begin(Kind::Thinking, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, content: &Content<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match content {
+            Content::None => Ok(()),
+            Content::Text(text) => {
+                self.tags.rule_out(text.raw().bytes().next());
+                if self.tags.is_text() {
+                    return self.emit_text(Fragment::Json(*text), out);
+                }
+                for found in self.tags.push(&text.decode()) {
+                    self.found(&found, out)?;
+                }
+                Ok(())
+            }
+            Content::Parts(parts) => {
+                for (thinking, text) in parts {
+                    if *thinking {
+                        self.emit_thinking(Fragment::Json(*text), out)?;
+                    } else {
+                        self.emit_text(Fragment::Json(*text), out)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn found(&mut self, found: &Found, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match found {
+            Found::Thinking(text) => self.emit_thinking(Fragment::Plain(text), out),
+            Found::Text(text) => self.emit_text(Fragment::Plain(text), out),
+        }
+    }
+
+    pub(super) fn flush_tags(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match self.tags.flush() {
+            Some(found) => self.found(&found, out),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        text: Fragment<'_>,
+        shown: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ApiError> {
+        text.decode_some(usize::MAX, self.refusal.get_or_insert_default());
+        if shown { self.emit_text(text, out) } else { Ok(()) }
+    }
+
+    pub(super) fn emit_text(&mut self, text: Fragment<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.output_bytes += text.len() as u64;
+        if self.open == Some(Kind::Text) {
+            self.write_text(text, out);
+            return Ok(());
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.calls.open() && !self.calls.all_complete() {
+            self.hold(false, text);
+            return Ok(());
+        }
+        if text.is_blank() {
+            // A text block is not worth opening for it yet.
+            push_inner(text, &mut self.space);
+            return Ok(());
+        }
+        self.finish_calls(out)?;
+        let space = std::mem::take(&mut self.space);
+        self.close(out);
+        self.begin(Kind::Text, out);
+        self.write_text(Fragment::Escaped(&space), out);
+        self.write_text(text, out);
+        Ok(())
+    }
+
+    pub(super) fn write_text(&mut self, text: Fragment<'_>, out: &mut Vec<u8>) {
+        if self.preview_left > 0 {
+            self.preview_left -= text.decode_some(self.preview_left, &mut self.summary.preview);
+        }
+        self.sink.delta(out, |out| text.write_inner(out));
+    }
+
+    /// Keeps output until the calls before it are complete.
+    pub(super) fn hold(&mut self, thinking: bool, text: Fragment<'_>) {
+        match self.held.last_mut() {
+            Some((kind, held)) if *kind == thinking => push_inner(text, held),
+            _ => {
+                let mut held = String::new();
+                push_inner(text, &mut held);
+                self.held.push((thinking, held));
+            }
+        }
+    }
+}
+
+/// Appends the inside of a JSON string to a string.
+fn push_inner(text: Fragment<'_>, held: &mut String) {
+    let mut inner = Vec::with_capacity(text.len());
+    text.write_inner(&mut inner);
+    held.push_str(&String::from_utf8_lossy(&inner));
+}

@@ -1,0 +1,175 @@
+//! Tool calls: one block after the other, each closed only when its arguments are whole.
+
+use super::Machine;
+use crate::convert::arguments::{Arguments as Forwarder, Outcome};
+use crate::convert::ids::{fingerprint, usable};
+use crate::convert::reply::ThinkingMode;
+use crate::convert::sink::{Kind, Sink, clean};
+use crate::convert::stop::Finish;
+use crate::convert::text::Fragment;
+use crate::wire::anthropic::ApiError;
+use crate::wire::openai::{Arguments, Delta, ToolDelta};
+
+impl<S: Sink> Machine<S> {
+    pub(super) fn call(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.calls.modern |= !delta.tool_calls.is_empty();
+        for call in &delta.tool_calls {
+            self.tool_delta(call, out)?;
+        }
+        match &delta.function_call {
+            Some(call) if !self.calls.modern => self.tool_delta(call, out),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn tool_delta(&mut self, delta: &ToolDelta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        // Text that might have been the beginning of a tag comes before the call.
+        self.flush_tags(out)?;
+        let at = self.calls.take(delta, self.whole)?;
+        match delta.arguments {
+            None => {}
+            Some(Arguments::Text(text)) => self.arguments(at, &clean(text), out)?,
+            Some(Arguments::Object(object)) => {
+                let mut inner = Vec::new();
+                object.write_compact_escaped(&mut inner);
+                self.arguments(at, &String::from_utf8_lossy(&inner), out)?;
+            }
+        }
+        self.advance(out)
+    }
+
+    pub(super) fn arguments(&mut self, at: usize, text: &str, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if text.is_empty() || at < self.calls.current {
+            // Nothing, or something behind the end of an object.
+            return Ok(());
+        }
+        self.output_bytes += text.len() as u64;
+        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        if !call.opened {
+            call.wait(text);
+            return Ok(());
+        }
+        let fed = self.sink.delta(out, |out| call.arguments.feed(text, out));
+        fed.map_err(|_| unusable("invalid JSON", &call.name))
+    }
+
+    /// Opens the call whose turn it is, and goes on to the next when one is complete.
+    pub(super) fn advance(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        loop {
+            let Some(call) = self.calls.list.get(self.calls.current) else { break };
+            if !call.opened {
+                if call.name.is_empty() {
+                    return Ok(());
+                }
+                self.open_call(out)?;
+                continue;
+            }
+            let next_known =
+                self.calls.list.get(self.calls.current + 1).is_some_and(|next| !next.name.is_empty());
+            if !(call.arguments.is_complete() && next_known) {
+                break;
+            }
+            self.finish_call(out)?;
+        }
+        if !self.held.is_empty() && self.calls.all_complete() {
+            self.release(out)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_call(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let at = self.calls.current;
+        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        call.opened = true;
+        let taken = |id: &str| {
+            let print = fingerprint(id);
+            self.context.history_ids.binary_search(&print).is_ok() || self.used_ids.contains(&print)
+        };
+        let id =
+            if usable(&call.id) && !taken(&call.id) { call.id.clone() } else { self.ids.next("toolu_01") };
+        self.used_ids.push(fingerprint(&id));
+        let own = self.context.tool_names.iter().find(|(upstream, _)| *upstream == call.name);
+        let name = own.map_or_else(|| call.name.clone(), |(_, own)| own.clone());
+        let signature = call.thought_signature.take();
+        if let Some(signature) = signature.filter(|_| self.context.thinking != ThinkingMode::Off) {
+            // It has to come back on this very call: the thinking block before it carries it.
+            if self.open != Some(Kind::Thinking) {
+                self.close(out);
+                self.begin(Kind::Thinking, out);
+            }
+            self.thoughts.gemini = Some((id.clone(), signature));
+        }
+        self.close(out);
+        self.space.clear();
+        self.open = Some(Kind::Tool);
+        self.blocks += 1;
+        self.sink.open_tool(&id, &name, out);
+        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        let pending = std::mem::take(&mut call.pending);
+        let fed = self.sink.delta(out, |out| call.arguments.feed(&pending, out));
+        fed.map_err(|_| unusable("invalid JSON", &call.name))
+    }
+
+    /// Ends the call whose turn it is.
+    pub(super) fn finish_call(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let cut = self.finish == Some(Finish::Length);
+        let Some(call) = self.calls.list.get_mut(self.calls.current) else { return Ok(()) };
+        let mut whole = true;
+        match call.arguments.end() {
+            Outcome::Complete => {}
+            Outcome::None => self.sink.delta(out, |out| out.extend_from_slice(b"{}")),
+            Outcome::Whole(text) => self.sink.delta(out, |out| out.extend_from_slice(&text)),
+            // The token limit cut it: stop_reason says so, and nobody runs the call.
+            _ if cut => whole = false,
+            // Never closed: clients run what is closed.
+            Outcome::Incomplete if !self.whole => return Err(unusable("incomplete JSON", &call.name)),
+            Outcome::Incomplete | Outcome::Invalid => return Err(unusable("invalid JSON", &call.name)),
+            Outcome::NotObject => return Err(unusable("non-object", &call.name)),
+        }
+        call.arguments = Forwarder::default();
+        self.calls.current += 1;
+        self.open = None;
+        self.completed_block = true;
+        self.sink.close(whole, out);
+        Ok(())
+    }
+
+    /// Ends all calls, and tells what waited for them.
+    pub(super) fn finish_calls(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        while let Some(call) = self.calls.list.get(self.calls.current) {
+            if call.name.is_empty() {
+                // It never got a name: nobody could run it.
+                self.summary.losses.add(|| "tool_calls".into(), "dropped:unnamed_tool_call");
+                self.calls.current += 1;
+                continue;
+            }
+            if !call.opened {
+                self.open_call(out)?;
+            }
+            self.finish_call(out)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return Ok(());
+        }
+        self.finish_calls(out)?;
+        for (thinking, text) in held {
+            // It was counted when it came.
+            self.output_bytes -= text.len() as u64;
+            if thinking {
+                self.emit_thinking(Fragment::Escaped(&text), out)?;
+            } else {
+                self.emit_text(Fragment::Escaped(&text), out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unusable(how: &str, tool: &str) -> ApiError {
+    ApiError::bad_gateway(format!("upstream returned {how} arguments for tool {tool}"))
+}
