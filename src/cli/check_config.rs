@@ -1,0 +1,136 @@
+//! `check-config`: every mistake of configuration files.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{CheckConfigArgs, GlobalArgs};
+use super::output::{BOLD, CYAN, GREEN, RED, YELLOW};
+use super::{Exit, Printer};
+use crate::config::load::{read, snippet};
+use crate::config::{Finding, Severity, check, locate};
+
+/// What is printed with `--json`.
+#[derive(Serialize, Default)]
+struct Report {
+    errors: usize,
+    warnings: usize,
+    findings: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    file: String,
+    line: usize,
+    column: usize,
+    severity: &'static str,
+    code: &'static str,
+    path: String,
+    message: String,
+}
+
+/// Runs the command.
+pub(super) fn run(
+    args: &CheckConfigArgs,
+    global: &GlobalArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<Exit> {
+    let default = [locate(global.config.as_deref())];
+    let files: &[_] = if args.files.is_empty() { &default } else { &args.files };
+    let with_source = !args.json && printer.is_terminal();
+    let mut report = Report::default();
+    let mut unreadable = false;
+    for file in files {
+        let text = match read(file) {
+            Ok(text) => text,
+            Err(e) => {
+                printer.error(format_args!("{e}"));
+                unreadable = true;
+                continue;
+            }
+        };
+        let checked = check(&text, &|name| std::env::var(name));
+        let count = |severity| checked.findings.iter().filter(|f| f.severity == severity).count();
+        let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+        report.errors += errors;
+        report.warnings += warnings;
+        let name = name(file);
+        for finding in &checked.findings {
+            if args.json {
+                report.findings.push(Row::new(&name, finding));
+            } else {
+                print(printer.text(), &name, finding, with_source.then_some(text.as_str()))?;
+            }
+        }
+        match checked.config {
+            Some(config) => printer.note(format_args!(
+                "{GREEN}ok{GREEN:#} {name}: {}, {}",
+                plural(config.models.len(), "model"),
+                plural(warnings, "warning")
+            )),
+            None => printer.note(format_args!(
+                "{RED}failed{RED:#} {name}: {}, {}",
+                plural(errors, "error"),
+                plural(warnings, "warning")
+            )),
+        }
+    }
+    if args.json {
+        serde_json::to_writer_pretty(printer.data(), &report)?;
+        writeln!(printer.data())?;
+    }
+    let failed = unreadable || report.errors > 0 || (args.strict && report.warnings > 0);
+    Ok(if failed { Exit::Failure } else { Exit::Success })
+}
+
+impl Row {
+    fn new(file: &str, f: &Finding) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: f.line,
+            column: f.column,
+            severity: f.severity.as_str(),
+            code: f.code,
+            path: f.path.clone(),
+            message: f.message.clone(),
+        }
+    }
+}
+
+fn name(file: &Path) -> String {
+    if file.as_os_str() == "-" { "<stdin>".to_owned() } else { file.display().to_string() }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `file:line:column: error[code]: text`, and under it the line of the file with a caret.
+fn print(out: &mut impl Write, file: &str, finding: &Finding, source: Option<&str>) -> io::Result<()> {
+    let Finding { line, column, code, message, .. } = finding;
+    let style = match finding.severity {
+        Severity::Error => RED,
+        Severity::Warning => YELLOW,
+        Severity::Note => CYAN,
+    };
+    let severity = finding.severity.as_str();
+    writeln!(out, "{BOLD}{file}:{line}:{column}:{BOLD:#} {style}{severity}[{code}]{style:#}: {message}")?;
+    let Some(text) = source else { return Ok(()) };
+    let (source, before, width) = snippet(text, finding);
+    let (source, before) = window(&source, before);
+    // Tabs stay tabs in the second line, so that the caret stands under its character.
+    let indent: String = source.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let width = width.min(source.chars().count().saturating_sub(before)).max(1);
+    writeln!(out, "{CYAN}{line:>5} |{CYAN:#} {source}")?;
+    writeln!(out, "      {CYAN}|{CYAN:#} {indent}{style}{}{style:#}", "^".repeat(width))
+}
+
+/// The part of a long line around the character at `at`, and where that is in the part.
+fn window(line: &str, at: usize) -> (String, usize) {
+    const WIDTH: usize = 120;
+    let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let start = if at < WIDTH * 2 / 3 { 0 } else { at - WIDTH / 2 };
+    let part: String = line.chars().skip(start).take(WIDTH).map(clean).collect();
+    (part, at - start)
+}

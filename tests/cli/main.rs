@@ -1,0 +1,7 @@
+//! The program as users run it: exit codes, what goes to stdout and what to stderr.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod config;
+mod convert;
+mod general;
+mod run;
