@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["server", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe"]),
+    ("demo", &[]),
     ("server", &["upstream", "config", "convert", "wire", "observe"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),

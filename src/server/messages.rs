@@ -14,10 +14,10 @@ use super::pump::{Pump, note};
 use super::reply::{RETRY_AFTER_MS, Refusal, WARNINGS, json};
 use super::{intake, models, whole};
 use crate::config::Model;
-use crate::convert::{self, Converted, ReplyContext, StreamTranslator, UpstreamEnd, WholeAnswer};
+use crate::convert::{self, Converted, ReplyContext, StreamTranslator, WholeAnswer};
 use crate::observe::{Outcome, Record, log};
 use crate::upstream::{Answer, Endpoint, Limits};
-use crate::wire::anthropic::{ApiError, Request};
+use crate::wire::anthropic::Request;
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR: usize = 1 << 20;
@@ -87,6 +87,7 @@ async fn prepare(
     record.provider.clone_from(&model.provider.name);
     record.remote.clone_from(&model.spec.remote_id);
     let mut converted = convert::request(&request, model.profile, &model.spec)?;
+    converted.reply.provider.clone_from(&model.provider.name);
     converted.reply.seed = worker.ids.random();
     converted.reply.preview_chars = config.log_stream_text_preview_chars;
     record.warnings = converted.losses.tokens().join(", ");
@@ -149,11 +150,7 @@ fn local(converted: Converted, mut record: Record) -> HttpResponse {
     }
     let mut out = Vec::new();
     let mut translator = StreamTranslator::new(converted.reply);
-    translator.start(&mut out);
-    let ended: Result<(), ApiError> = translator.finish(UpstreamEnd::DoneMarker, &mut out);
-    if let Err(error) = ended {
-        translator.fail(&error, &mut out);
-    }
+    translator.finish_empty(&mut out);
     note(&mut record, &translator.summary());
     record.status = 200;
     record.outcome = Outcome::Done;
