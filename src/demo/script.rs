@@ -38,9 +38,7 @@ fn answer(request: &Value, messages: &[Value]) -> Script {
         let line: String = result.lines().next().unwrap_or("").chars().take(200).collect();
         return Script {
             reasoning: "The tool has answered: I report it.".to_owned(),
-            text: format!(
-                "The tool answered: `{line}`. That is the whole demo: text, reasoning, a tool call and its result went through the proxy."
-            ),
+            text: format!("The tool answered: `{line}`."),
             call: None,
         };
     }

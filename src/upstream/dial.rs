@@ -9,6 +9,8 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector};
 use awc::http::Uri;
 use tokio::time::Instant;
 
+use super::framing::Framing;
+
 /// How far an attempt has come. awc tells neither whether it took a connection from its pool
 /// nor when the connection was ready, so the dialler and the body note it here.
 #[derive(Debug, Default)]
@@ -24,12 +26,12 @@ tokio::task_local! {
     pub(super) static PROGRESS: Rc<Progress>;
 }
 
-/// awc's TCP connector, with TCP_NODELAY.
+/// awc's TCP connector, with TCP_NODELAY and readable framing.
 ///
 /// awc does not set it: a request that leaves in more than one write then waits for the
 /// peer's delayed acknowledgement (p99 46 ms instead of 5 for 2 MB).
 pub(super) fn dialler()
--> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static
+-> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, Framing>, Error = ConnectError> + Clone + 'static
 {
     let tcp = Rc::new(Connector::default().service());
     fn_service(move |info: ConnectInfo<Uri>| {
@@ -42,6 +44,9 @@ pub(super) fn dialler()
                 e => e,
             })?;
             let _ = connection.io_ref().set_nodelay(true);
+            let plain = connection.request().scheme_str() != Some("https");
+            let (stream, connection) = connection.replace_io(());
+            let ((), connection) = connection.replace_io(Framing::new(stream, plain));
             Ok::<_, ConnectError>(connection)
         }
     })

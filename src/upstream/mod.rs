@@ -11,6 +11,7 @@ pub mod body;
 pub mod client;
 mod dial;
 pub mod fault;
+mod framing;
 mod tls;
 
 pub use attempt::{Answer, Limits};

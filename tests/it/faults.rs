@@ -76,19 +76,6 @@ fn compressed_answers_are_refused() {
 }
 
 #[test]
-fn unframed_bodies_are_refused_with_the_reason() {
-    for kind in ["application/json", "text/event-stream"] {
-        let up = Upstream::start(move |mut conn| {
-            conn.request();
-            conn.write(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n"));
-            conn.write(text("hello"));
-            conn.close();
-        });
-        expect(&up, 502, "api_error", "unframed");
-    }
-}
-
-#[test]
 fn a_whole_answer_that_is_cut_is_not_taken_for_whole() {
     let whole = completion("hello");
     for cut in [0, 1, whole.len() / 2, whole.len() - 1] {

@@ -217,3 +217,46 @@ fn one_read_becomes_one_chunk() {
         raw.split("\r\n").filter(|l| !l.is_empty() && l.chars().all(|c| c.is_ascii_hexdigit())).count();
     assert!(sizes <= 5, "head, first text, the batch, the end, and the last chunk: {sizes}");
 }
+
+/// awc gives an empty body for these (and the proxy says so, where TLS hides the head from it).
+#[test]
+fn bodies_that_end_with_the_connection_are_read() {
+    for (kind, body) in [("text/event-stream", events("Hello")), ("application/json", completion("Hello"))] {
+        // The head in one piece and byte by byte.
+        for piece in [10_000, 1] {
+            let body = body.clone();
+            let up = Upstream::start(move |mut conn| {
+                if conn.request().is_some() {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n");
+                    for piece in head.as_bytes().chunks(piece) {
+                        conn.write(piece);
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    conn.write(&body);
+                    conn.close();
+                }
+            });
+            let proxy = Proxy::start(config(&up.base()));
+            let answer = post(proxy.addr, &message("hi", true));
+            assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"), "{kind}");
+            assert_eq!(post(proxy.addr, &message("hi", false)).json()["content"][0]["text"], "Hello");
+        }
+    }
+}
+
+#[test]
+fn a_cut_body_without_a_length_is_not_taken_for_whole() {
+    for body in [text("Hello"), completion("Hello")[..60].to_owned(), String::new()] {
+        let up = Upstream::start(move |mut conn| {
+            if conn.request().is_some() {
+                conn.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+                conn.write(&body);
+                conn.close();
+            }
+        });
+        let proxy = Proxy::start(config(&up.base()));
+        assert_eq!(post(proxy.addr, &message("hi", false)).status, 502);
+        let answer = post(proxy.addr, &message("hi", true));
+        assert!(answer.status == 502 || answer.events().1 == End::Error, "{answer:?}");
+    }
+}
