@@ -9,7 +9,7 @@ use super::args::{CheckConfigArgs, GlobalArgs};
 use super::output::{BOLD, CYAN, GREEN, RED, YELLOW};
 use super::{Exit, Printer};
 use crate::config::load::{read, snippet};
-use crate::config::{Finding, Severity, check, locate};
+use crate::config::{Finding, LoadError, Severity, check, locate};
 
 /// What is printed with `--json`.
 #[derive(Serialize, Default)]
@@ -40,13 +40,13 @@ pub(super) fn run(
     let files: &[_] = if args.files.is_empty() { &default } else { &args.files };
     let with_source = !args.json && printer.is_terminal();
     let mut report = Report::default();
-    let mut unreadable = false;
     for file in files {
         let text = match read(file) {
             Ok(text) => text,
             Err(e) => {
                 printer.error(format_args!("{e}"));
-                unreadable = true;
+                report.errors += 1;
+                report.findings.push(Row::unreadable(name(file), &e));
                 continue;
             }
         };
@@ -80,11 +80,16 @@ pub(super) fn run(
         serde_json::to_writer_pretty(printer.data(), &report)?;
         writeln!(printer.data())?;
     }
-    let failed = unreadable || report.errors > 0 || (args.strict && report.warnings > 0);
+    let failed = report.errors > 0 || (args.strict && report.warnings > 0);
     Ok(if failed { Exit::Failure } else { Exit::Success })
 }
 
 impl Row {
+    fn unreadable(file: String, error: &LoadError) -> Self {
+        let (severity, code) = (Severity::Error.as_str(), "unreadable");
+        Self { file, line: 1, column: 1, severity, code, path: String::new(), message: error.to_string() }
+    }
+
     fn new(file: &str, f: &Finding) -> Self {
         Self {
             file: file.to_owned(),
