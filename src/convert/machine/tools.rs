@@ -55,8 +55,7 @@ impl<S: Sink> Machine<S> {
 
     /// Opens the call whose turn it is, and goes on to the next when one is complete.
     pub(super) fn advance(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        loop {
-            let Some(call) = self.calls.list.get(self.calls.current) else { break };
+        while let Some(call) = self.calls.list.get(self.calls.current) {
             if !call.opened {
                 if call.name.is_empty() {
                     return Ok(());

@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
         E: From<JsonError>,
     {
         if let Some(b'{') = self.peek() {
-            self.enter()?
+            self.enter()?;
         } else {
             self.wrong_type::<()>("Input should be an object")?;
             return Ok(());
@@ -143,7 +143,7 @@ impl<'a> Cursor<'a> {
         E: From<JsonError>,
     {
         if let Some(b'[') = self.peek() {
-            self.enter()?
+            self.enter()?;
         } else {
             self.wrong_type::<()>("Input should be a valid list")?;
             return Ok(());

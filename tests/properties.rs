@@ -1,0 +1,293 @@
+//! What holds for every request and every stream, not only for the fixtures.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use claude_proxy::convert::{self, Converted, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use claude_proxy::wire::anthropic::Request;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::grammar::{self, End};
+use support::pump;
+
+fn context(profile: &str, thinking: ThinkingMode) -> ReplyContext {
+    let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}"#;
+    let request = Request::parse(body).unwrap();
+    let mut reply = convert::request(&request, Profile::named(profile).unwrap(), &ModelSpec::default()).unwrap().reply;
+    reply.thinking = thinking;
+    reply
+}
+
+/// One thing that an upstream may say.
+#[derive(Debug, Clone)]
+enum Said {
+    Text(String),
+    Reasoning(String),
+    /// A call with its arguments, cut into fragments of that many characters.
+    Call(String, usize),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        "[ a-z<>/\n\"\\\\é🙂]{1,12}".prop_map(Said::Text),
+        "[ a-zé\n\"]{1,12}".prop_map(Said::Reasoning),
+        ("[a-zé\"\\\\\n 🙂]{0,20}", 1usize..9).prop_map(|(text, size)| Said::Call(json!({ "k": text }).to_string(), size)),
+    ]
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    format!("data: {}\n\n", json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+}
+
+/// The stream of an upstream that says these things, and ends properly.
+fn stream(script: &[Said]) -> Vec<u8> {
+    let mut out = String::new();
+    let mut calls = 0;
+    for thing in script {
+        match thing {
+            Said::Text(text) => out.push_str(&chunk(&json!({ "content": text }), None)),
+            Said::Reasoning(text) => out.push_str(&chunk(&json!({ "reasoning_content": text }), None)),
+            Said::Call(arguments, size) => {
+                let call = json!({"index": calls, "id": format!("call_{calls}"), "type": "function",
+                    "function": {"name": "f", "arguments": ""}});
+                out.push_str(&chunk(&json!({ "tool_calls": [call] }), None));
+                let letters: Vec<char> = arguments.chars().collect();
+                for part in letters.chunks(*size) {
+                    let call = json!({"index": calls, "function": {"arguments": part.iter().collect::<String>()}});
+                    out.push_str(&chunk(&json!({ "tool_calls": [call] }), None));
+                }
+                calls += 1;
+            }
+        }
+    }
+    out.push_str(&chunk(&json!({}), Some("stop")));
+    out.push_str("data: [DONE]\n\n");
+    out.into_bytes()
+}
+
+fn gathered(events: &[Value], kind: &str, key: &str) -> String {
+    events
+        .iter()
+        .filter(|e| e["delta"]["type"] == kind)
+        .map(|e| e["delta"][key].as_str().unwrap())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// However the bytes are cut, the client gets the same bytes.
+    #[test]
+    fn any_split_gives_the_same_events(script in prop::collection::vec(said(), 0..8), cuts in prop::collection::vec(0usize..2000, 0..8)) {
+        let bytes = stream(&script);
+        let whole = pump::stream(context("generic", ThinkingMode::Show), &[&bytes]);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c % (bytes.len() + 1)).collect();
+        cuts.push(0);
+        cuts.push(bytes.len());
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+        let cut = pump::stream(context("generic", ThinkingMode::Show), &pieces);
+        prop_assert_eq!(whole.bytes, cut.bytes);
+        prop_assert_eq!(whole.http_error, cut.http_error);
+    }
+
+    /// Text, reasoning and arguments arrive complete and in order, and the grammar holds.
+    #[test]
+    fn bytes_are_conserved(script in prop::collection::vec(said(), 1..8)) {
+        let run = pump::stream(context("generic", ThinkingMode::Show), &[&stream(&script)]);
+        prop_assert!(run.http_error.is_none(), "{:?}", run.http_error);
+        let events = grammar::events(&run.bytes).unwrap();
+        prop_assert_eq!(grammar::check(&events), Ok(End::Complete));
+        let mut arguments = String::new();
+        let mut said_text = String::new();
+        let mut said_thoughts = String::new();
+        for thing in &script {
+            match thing {
+                Said::Text(text) => said_text.push_str(text),
+                Said::Reasoning(text) => said_thoughts.push_str(text),
+                Said::Call(text, _) => arguments.push_str(text),
+            }
+        }
+        prop_assert_eq!(gathered(&events, "input_json_delta", "partial_json"), arguments);
+        // A leading <think> section changes sides, and white space alone opens no block: the
+        // rest is exact.
+        if !said_text.trim_start().starts_with('<') {
+            prop_assert_eq!(gathered(&events, "thinking_delta", "thinking"), said_thoughts);
+            let strip = |s: &str| s.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            prop_assert_eq!(strip(&gathered(&events, "text_delta", "text")), strip(&said_text));
+        }
+    }
+
+    /// A stream that breaks off anywhere is a valid beginning and then one error, never a success.
+    #[test]
+    fn a_cut_is_never_a_success(script in prop::collection::vec(said(), 1..6), cut in 0usize..3000) {
+        let bytes = stream(&script);
+        let finish = bytes.windows(22).position(|w| w == b"\"finish_reason\":\"stop\"").unwrap();
+        let run = pump::stream(context("generic", ThinkingMode::Show), &[&bytes[..cut % finish]]);
+        let events = grammar::events(&run.bytes).unwrap();
+        match run.http_error {
+            Some(_) => prop_assert!(events.is_empty()),
+            None => prop_assert_eq!(grammar::check(&events), Ok(End::Error)),
+        }
+    }
+
+    /// Whatever an upstream sends: no panic, the grammar holds, and memory is bounded.
+    #[test]
+    fn rubbish_is_survived(parts in prop::collection::vec(rubbish(), 0..20), profile in 0usize..20, mode in 0..3) {
+        let mode = [ThinkingMode::Off, ThinkingMode::Show, ThinkingMode::Omit][mode as usize];
+        let bytes: Vec<u8> = parts.concat();
+        let run = pump::stream(context(&Profile::all()[profile].name, mode), &[&bytes]);
+        let events = grammar::events(&run.bytes).unwrap();
+        let end = grammar::check(&events).map_err(TestCaseError::fail)?;
+        prop_assert!(run.http_error.is_some() || end != End::Open);
+        prop_assert!(run.retained < (9 << 20));
+    }
+
+    /// The same request twice gives the same bytes.
+    #[test]
+    fn requests_are_deterministic(turns in prop::collection::vec(turn(), 1..6), profile in 0usize..20) {
+        let profile = &Profile::all()[profile];
+        let body = request(&turns);
+        prop_assert_eq!(converted(&body, profile).body, converted(&body, profile).body);
+    }
+
+    /// A conversation that grows keeps the bytes of what came before: upstream prompt caches
+    /// depend on it.
+    #[test]
+    fn prefixes_stay(turns in prop::collection::vec(turn(), 1..6), next in turn(), profile in 0usize..20) {
+        let profile = &Profile::all()[profile];
+        // Whole rounds: the last message is the client's, as in real sessions.
+        let short = messages(&converted(&request(&turns), profile).body);
+        let mut longer = turns;
+        longer.push(next);
+        let long = messages(&converted(&request(&longer), profile).body);
+        prop_assert!(long.len() >= short.len());
+        prop_assert_eq!(&long[..short.len()], &short[..]);
+    }
+
+    /// Tool names and ids come back to the client as it wrote them.
+    #[test]
+    fn names_come_back(name in "[a-zA-Z0-9_.:/ é-]{1,100}") {
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+            "tools": [{"name": name, "input_schema": {"type": "object"}}]}).to_string();
+        let sent = converted(&body, Profile::named("generic").unwrap());
+        let upstream: Value = serde_json::from_slice(&sent.body).unwrap();
+        let wire = upstream["tools"][0]["function"]["name"].as_str().unwrap().to_owned();
+        prop_assert!(wire.len() <= 64 && wire.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+        let call = json!({"choices": [{"message": {"tool_calls": [{"id": "call_x", "function": {"name": wire, "arguments": "{}"}}]}}]});
+        let answer = convert::response(call.to_string().as_bytes(), sent.reply).unwrap();
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        prop_assert_eq!(answer["content"][0]["name"].as_str(), Some(name.as_str()));
+        prop_assert_eq!(answer["content"][0]["id"].as_str(), Some("call_x"));
+    }
+
+    /// A body that is no request is refused, and never a panic.
+    #[test]
+    fn bad_bodies_are_refused(body in "[\\[\\]{}:,\"a-z0-9 \\\\]{0,60}") {
+        let refused = Request::parse(body.as_bytes()).map(|_| ()).unwrap_err();
+        prop_assert_eq!(refused.status, 400);
+    }
+}
+
+fn rubbish() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        Just(json!(null)), Just(json!(7)), Just(json!("")), Just(json!("x")), Just(json!("{\"a\":")), Just(json!("1}")),
+        Just(json!("<think>")), Just(json!("</think>")), Just(json!([])), Just(json!({})), Just(json!([{"type": "text", "text": "p"}])),
+        Just(json!("error")), Just(json!("length")), Just(json!("tool_calls")), Just(json!("\u{1}\n")),
+    ];
+    let key = prop_oneof![
+        Just("content"), Just("reasoning_content"), Just("reasoning"), Just("reasoning_details"), Just("refusal"), Just("role"), Just("tool_calls"),
+    ];
+    let call = (0u64..3, value.clone(), value.clone(), value.clone()).prop_map(
+        |(index, id, name, arguments)| json!([{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]),
+    );
+    let delta = prop::collection::vec((key, prop_oneof![3 => value.clone(), 1 => call]), 0..4)
+        .prop_map(|fields| Value::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()));
+    prop_oneof![
+        4 => (delta, value.clone()).prop_map(|(delta, finish)| {
+            let finish = if finish == "error" { Value::Null } else { finish };
+            format!("data: {}\n\n", json!({"choices": [{"delta": delta, "finish_reason": finish}]})).into_bytes()
+        }),
+        1 => value.prop_map(|v| format!("data: {}\n\n", json!({"usage": v, "choices": []})).into_bytes()),
+        1 => prop::collection::vec(any::<u8>(), 0..30),
+        1 => Just(b"data: {\"error\":{\"message\":\"boom\"}}\n\n".to_vec()),
+        1 => Just(b"data: [DONE]\n\n".to_vec()),
+        1 => Just(b": comment\r\n\r\n".to_vec()),
+    ]
+}
+
+/// A round: what the model said (text, calls), and the client's next message.
+#[derive(Debug, Clone)]
+struct Round {
+    text: String,
+    calls: usize,
+    user: String,
+    reminder: bool,
+}
+
+fn turn() -> impl Strategy<Value = Round> {
+    ("[a-z ]{0,8}", 0usize..3, "[a-zé\"\\\\ ]{1,8}", any::<bool>())
+        .prop_map(|(text, calls, user, reminder)| Round { text, calls, user, reminder })
+}
+
+fn request(rounds: &[Round]) -> String {
+    let mut messages = vec![json!({"role": "user", "content": "begin"})];
+    let mut id = 0;
+    for round in rounds {
+        let mut said = vec![json!({"type": "text", "text": format!("t{}", round.text)})];
+        let mut results = Vec::new();
+        for _ in 0..round.calls {
+            id += 1;
+            said.push(json!({"type": "tool_use", "id": format!("toolu_{id}"), "name": "f", "input": {"n": id}}));
+            results.push(json!({"type": "tool_result", "tool_use_id": format!("toolu_{id}"), "content": "ok"}));
+        }
+        messages.push(json!({"role": "assistant", "content": said}));
+        results.reverse();
+        results.push(json!({"type": "text", "text": round.user}));
+        messages.push(json!({"role": "user", "content": results}));
+        if round.reminder {
+            messages.push(json!({"role": "system", "content": "Remember."}));
+        }
+    }
+    json!({"model": "m", "max_tokens": 9, "system": "S", "messages": messages}).to_string()
+}
+
+fn converted(body: &str, profile: &'static Profile) -> Converted {
+    let request = Request::parse(body.as_bytes()).unwrap();
+    convert::request(&request, profile, &ModelSpec::default()).unwrap()
+}
+
+/// The messages of an upstream request, each as its bytes.
+fn messages(body: &[u8]) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Body<'b> {
+        #[serde(borrow)]
+        messages: Vec<&'b serde_json::value::RawValue>,
+    }
+    let body: Body<'_> = serde_json::from_slice(body).unwrap();
+    body.messages.into_iter().map(|m| m.get().to_owned()).collect()
+}
+
+/// 100,000 tool indexes, a million deltas of a call that waits, a gigabyte of hidden thoughts
+/// (scaled down to what shows it): memory stays bounded, and the client is told.
+#[test]
+fn retained_is_bounded() {
+    let indexes: Vec<u8> = (0..100_000u64)
+        .flat_map(|i| {
+            chunk(&json!({"tool_calls": [{"index": i, "id": format!("c{i}"), "function": {"name": "f", "arguments": "{"}}]}), None).into_bytes()
+        })
+        .collect();
+    let mut waiting = chunk(&json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}), None).into_bytes();
+    let piece = chunk(&json!({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": "x".repeat(1000)}}]}), None);
+    for _ in 0..20_000 {
+        waiting.extend_from_slice(piece.as_bytes());
+    }
+    let hidden = chunk(&json!({"reasoning_content": "t".repeat(1000)}), None).repeat(20_000).into_bytes();
+    for (bytes, mode) in [(indexes, ThinkingMode::Off), (waiting, ThinkingMode::Off), (hidden, ThinkingMode::Omit)] {
+        let pieces: Vec<&[u8]> = bytes.chunks(64 << 10).collect();
+        let run = pump::stream(context("generic", mode), &pieces);
+        assert!(run.retained < (9 << 20), "{} bytes held", run.retained);
+        let events = grammar::events(&run.bytes).unwrap();
+        assert_eq!(grammar::check(&events), Ok(End::Error));
+    }
+}
