@@ -85,3 +85,38 @@ fn every_command_is_told() {
         assert!(table.contains(&format!("\n| `{}", command.get_name())), "{}", command.get_name());
     }
 }
+
+/// Every file below a directory.
+fn files(dir: &Path, out: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, out) } else { out.push(path) }
+    }
+}
+
+#[test]
+fn every_loss_is_told() {
+    let text = readme();
+    let table = section(&text, "## What is translated, and what is lost");
+    let mut sources = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/convert"), &mut sources);
+    let mut tokens = BTreeSet::new();
+    for source in sources {
+        let code = fs::read_to_string(source).unwrap();
+        for literal in code.split('"').skip(1).step_by(2) {
+            let is_name = |n: &str| !n.is_empty() && n.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let (kind, what) = literal.split_once(':').unwrap_or((literal, ""));
+            let token = match kind {
+                "dropped" | "degraded" if is_name(what) => literal.to_owned(),
+                "dropped_tool" | "dropped_block" => format!("{kind}:TYPE"),
+                _ if is_name(kind) && what.is_empty() && kind.ends_with("_tool_result") => literal.to_owned(),
+                _ => continue,
+            };
+            tokens.insert(token);
+        }
+    }
+    tokens.retain(|t| !matches!(t.as_str(), "web_search_tool_result" | "mcp_tool_result"));
+    assert!(tokens.len() > 15, "{tokens:?}");
+    let missing: Vec<_> = tokens.iter().filter(|t| !table.contains(&format!("`{t}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
