@@ -139,3 +139,53 @@ fn window(line: &str, at: usize) -> (String, usize) {
     let part: String = line.chars().skip(start).take(WIDTH).map(clean).collect();
     (part, at - start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let checked = check(text, &|_| Err(std::env::VarError::NotPresent));
+        let mut out = Vec::new();
+        for finding in &checked.findings {
+            print(&mut out, "f.json", finding, Some(text)).unwrap();
+        }
+        anstream::adapter::strip_bytes(&out).into_vec().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_caret_stands_under_its_word_and_keys_are_blotted_out() {
+        let text = "{\n\t\"é\": 1, \"ak\": \"sesam\", \"port\": \"x\",\n \"providers\": [{}]}";
+        let shown = shown(text);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[..6],
+            [
+                "f.json:2:2: warning[unknown-key]: unknown key `é` in the top level",
+                "    2 | \t\"é\": 1, \"ak\": \"•••••\", \"port\": \"x\",",
+                "      | \t^^^",
+                "f.json:2:33: error[wrong-type]: `port` should be a whole number from 0 to 65535, found a string",
+                "    2 | \t\"é\": 1, \"ak\": \"•••••\", \"port\": \"x\",",
+                "      | \t                               ^^^",
+            ],
+            "{shown}"
+        );
+        assert!(!shown.contains("sesam"));
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let text =
+            format!("{{\"a\": \"{}\", \"port\": \"x\", \"b\": \"{}\"}}", "y".repeat(5000), "z".repeat(5000));
+        for (line, caret) in shown(&text).lines().collect::<Vec<_>>().chunks(3).map(|c| (c[1], c[2])) {
+            assert!(line.chars().count() < 140, "{line}");
+            assert!(caret.chars().count() < 140 && caret.contains('^'), "{caret}");
+        }
+        let shown = shown(&text);
+        let caret = shown.lines().position(|l| l.contains("error[wrong-type]")).unwrap() + 2;
+        let lines: Vec<&str> = shown.lines().collect();
+        let at = lines[caret].chars().position(|c| c == '^').unwrap();
+        let marked: String = lines[caret - 1].chars().skip(at).take(3).collect();
+        assert_eq!(marked, "\"x\"", "{shown}");
+    }
+}
