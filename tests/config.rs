@@ -224,8 +224,13 @@ fn what_is_not_built_is_refused() {
 #[test]
 fn syntax_errors_have_a_place() {
     for (text, place, said) in [
-        ("", "1:1", "end"),
-        ("{\n  \"port\": 1,\n}", "3:1", "expected a key in double quotes"),
+        ("", "1:1", "unexpected end of JSON: the file is empty"),
+        ("{\n \"a\": [\"]\",", "2:12", "end of JSON: the `[` of line 2, column 7 is not closed"),
+        (
+            "{\n  \"port\": 1,\n}",
+            "3:1",
+            "expected a key in double quotes (JSON has no comma after the last entry)",
+        ),
         ("{\n  \"port\" 1\n}", "2:10", "expected `:`"),
         ("{\"a\": 1 \"b\": 2}", "1:9", "expected `,` or `}`"),
         ("{\n  // hello\n}", "2:3", "no comments"),

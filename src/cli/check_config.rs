@@ -9,7 +9,7 @@ use super::args::{CheckConfigArgs, GlobalArgs};
 use super::output::{BOLD, CYAN, GREEN, RED, YELLOW};
 use super::{Exit, Printer};
 use crate::config::load::{read, snippet};
-use crate::config::{Finding, Severity, check, locate};
+use crate::config::{Finding, LoadError, Severity, check, locate};
 
 /// What is printed with `--json`.
 #[derive(Serialize, Default)]
@@ -40,13 +40,13 @@ pub(super) fn run(
     let files: &[_] = if args.files.is_empty() { &default } else { &args.files };
     let with_source = !args.json && printer.is_terminal();
     let mut report = Report::default();
-    let mut unreadable = false;
     for file in files {
         let text = match read(file) {
             Ok(text) => text,
             Err(e) => {
                 printer.error(format_args!("{e}"));
-                unreadable = true;
+                report.errors += 1;
+                report.findings.push(Row::unreadable(name(file), &e));
                 continue;
             }
         };
@@ -80,11 +80,16 @@ pub(super) fn run(
         serde_json::to_writer_pretty(printer.data(), &report)?;
         writeln!(printer.data())?;
     }
-    let failed = unreadable || report.errors > 0 || (args.strict && report.warnings > 0);
+    let failed = report.errors > 0 || (args.strict && report.warnings > 0);
     Ok(if failed { Exit::Failure } else { Exit::Success })
 }
 
 impl Row {
+    fn unreadable(file: String, error: &LoadError) -> Self {
+        let (severity, code) = (Severity::Error.as_str(), "unreadable");
+        Self { file, line: 1, column: 1, severity, code, path: String::new(), message: error.to_string() }
+    }
+
     fn new(file: &str, f: &Finding) -> Self {
         Self {
             file: file.to_owned(),
@@ -133,4 +138,54 @@ fn window(line: &str, at: usize) -> (String, usize) {
     let start = if at < WIDTH * 2 / 3 { 0 } else { at - WIDTH / 2 };
     let part: String = line.chars().skip(start).take(WIDTH).map(clean).collect();
     (part, at - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let checked = check(text, &|_| Err(std::env::VarError::NotPresent));
+        let mut out = Vec::new();
+        for finding in &checked.findings {
+            print(&mut out, "f.json", finding, Some(text)).unwrap();
+        }
+        anstream::adapter::strip_bytes(&out).into_vec().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_caret_stands_under_its_word_and_keys_are_blotted_out() {
+        let text = "{\n\t\"é\": 1, \"ak\": \"sesam\", \"port\": \"x\",\n \"providers\": [{}]}";
+        let shown = shown(text);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[..6],
+            [
+                "f.json:2:2: warning[unknown-key]: unknown key `é` in the top level",
+                "    2 | \t\"é\": 1, \"ak\": \"•••••\", \"port\": \"x\",",
+                "      | \t^^^",
+                "f.json:2:33: error[wrong-type]: `port` should be a whole number from 0 to 65535, found a string",
+                "    2 | \t\"é\": 1, \"ak\": \"•••••\", \"port\": \"x\",",
+                "      | \t                               ^^^",
+            ],
+            "{shown}"
+        );
+        assert!(!shown.contains("sesam"));
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let text =
+            format!("{{\"a\": \"{}\", \"port\": \"x\", \"b\": \"{}\"}}", "y".repeat(5000), "z".repeat(5000));
+        for (line, caret) in shown(&text).lines().collect::<Vec<_>>().chunks(3).map(|c| (c[1], c[2])) {
+            assert!(line.chars().count() < 140, "{line}");
+            assert!(caret.chars().count() < 140 && caret.contains('^'), "{caret}");
+        }
+        let shown = shown(&text);
+        let caret = shown.lines().position(|l| l.contains("error[wrong-type]")).unwrap() + 2;
+        let lines: Vec<&str> = shown.lines().collect();
+        let at = lines[caret].chars().position(|c| c == '^').unwrap();
+        let marked: String = lines[caret - 1].chars().skip(at).take(3).collect();
+        assert_eq!(marked, "\"x\"", "{shown}");
+    }
 }

@@ -27,8 +27,7 @@ pub fn check(text: &str, env: Env<'_>) -> Checked {
     let config = match tree::parse(text) {
         Ok(root) => File::read(&root, "", &mut reader).map(|file| config(file, &mut reader.findings)),
         Err(e) => {
-            let comment = text.get(e.at..).is_some_and(|rest| rest.starts_with(['/', '#']));
-            let hint = if comment { " (JSON has no comments)" } else { "" };
+            let hint = syntax_hint(text, e.at);
             reader.findings.error("syntax", &(e.at..e.at + 1), "", format!("{}{hint}", e.what));
             None
         }
@@ -36,6 +35,44 @@ pub fn check(text: &str, env: Env<'_>) -> Checked {
     let findings = reader.findings.finish(text);
     let failed = findings.iter().any(|f| f.severity == Severity::Error);
     Checked { config: config.filter(|_| !failed), findings }
+}
+
+/// What is probably the matter where JSON cannot be read.
+fn syntax_hint(text: &str, at: usize) -> String {
+    let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
+    if rest.starts_with(['/', '#']) {
+        return " (JSON has no comments)".to_owned();
+    }
+    if rest.starts_with(['}', ']']) && before.trim_end().ends_with(',') {
+        return " (JSON has no comma after the last entry)".to_owned();
+    }
+    if !rest.is_empty() {
+        return String::new();
+    }
+    match unclosed(text) {
+        Some((bracket, at)) => {
+            let (line, column) = crate::wire::json::line_column(text.as_bytes(), at);
+            format!(": the `{bracket}` of line {line}, column {column} is not closed")
+        }
+        None if text.trim().is_empty() => ": the file is empty".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The innermost bracket that is open at the end.
+fn unclosed(text: &str) -> Option<(char, usize)> {
+    let mut open = Vec::new();
+    let (mut in_string, mut escaped) = (false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if !escaped => in_string = !in_string,
+            '{' | '[' if !in_string => open.push((c, at)),
+            '}' | ']' if !in_string => drop(open.pop()),
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    open.pop()
 }
 
 /// With errors in `findings` the result is of no use.

@@ -125,6 +125,11 @@ shape! {
     }
 }
 
+/// Every key of the file: of its top, of a provider, of a model.
+pub fn keys() -> [&'static [&'static str]; 3] {
+    [File::KEYS, Provider::KEYS, Model::KEYS]
+}
+
 /// Which keys hold secrets, wherever they stand.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let plain: String =

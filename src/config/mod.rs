@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use check::{Checked, check};
 pub use expand::Env;
+pub use file::keys;
 pub use finding::{Finding, Severity};
 pub use load::{LoadError, Loaded, load, locate};
 pub use secret::Secret;

@@ -1,5 +1,6 @@
 //! Checks of `providers[]` and their models.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,14 +16,16 @@ use crate::convert::{ModelSpec, Profile};
 #[derive(Default)]
 pub(super) struct Models {
     models: Vec<Model>,
-    /// Every id, also of models that cannot be used, and where it is: what names them is no error.
-    ids: Vec<(String, String)>,
+    /// Every id, also of models that cannot be used: what names them is no error.
+    ids: Vec<String>,
+    /// Where each id was first used.
+    first: HashMap<String, String>,
 }
 
 impl Models {
     /// Every id in the file.
     pub(super) fn ids(&self) -> Vec<String> {
-        self.ids.iter().map(|(id, _)| id.clone()).collect()
+        self.ids.clone()
     }
 
     /// What can be used.
@@ -101,11 +104,12 @@ impl Models {
             check_name(&text.value, &text.span, &text.path, findings);
         }
         let Some(At { value: id, span, path }) = file.id else { return };
-        if let Some((_, first)) = self.ids.iter().find(|(other, _)| *other == id) {
+        if let Some(first) = self.first.get(&id) {
             let message = format!("model id `{}` is already used by `{first}`", id.escape_debug());
             findings.error("duplicate-model", &span, &path, message);
         }
-        self.ids.push((id.clone(), path));
+        self.ids.push(id.clone());
+        self.first.entry(id.clone()).or_insert(path);
         let Some((provider, base)) = provider else { return };
         let remote_id = file.remote_id.map_or_else(|| id.clone(), |r| r.value);
         let detected = || Profile::detect(&base.host, base.port, &remote_id);

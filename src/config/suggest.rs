@@ -2,10 +2,13 @@
 
 /// The candidate nearest to `word`, if it is near enough to be meant.
 ///
-/// Near enough: at most a third of the word's characters differ (at least one may).
+/// Near enough: at most a third of the word's characters differ (one may in any word of two).
 /// Neighbours that changed places count once; case counts half.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1) * 2;
+    let limit = match word.chars().count() {
+        0 | 1 => 1,
+        n => (n / 3).max(1) * 2,
+    };
     candidates
         .into_iter()
         .map(|c| (distance(word, c), c))
@@ -64,5 +67,7 @@ mod tests {
         assert_eq!(suggest("AK", known), Some("ak"));
         assert_eq!(suggest("temperature", known), None);
         assert_eq!(suggest("", known), None);
+        assert_eq!(suggest("a", known), None);
+        assert_eq!(suggest("kk", known), Some("ak"));
     }
 }

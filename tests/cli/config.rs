@@ -70,6 +70,8 @@ fn json_findings() {
     );
     let json = dir.run_with("check-config --json -", GOOD.as_bytes(), &[]).exits(0).json();
     assert_eq!(json["findings"], serde_json::json!([]));
+    let json = dir.run("check-config --json missing.json").exits(1).says(&["cannot read"]).json();
+    assert_eq!((&json["errors"], &json["findings"][0]["code"]), (&1.into(), &"unreadable".into()));
 }
 
 #[test]

@@ -45,6 +45,13 @@ fn a_wrong_command_line_is_2() {
     ] {
         dir.run(args).exits(2).prints_nothing();
     }
+    for level in ["inof", "info,x=nonsense", "", "2"] {
+        let output = command(&dir.0, "completions bash --log-level").arg(level).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{level}");
+    }
+    for level in ["WARN", "info,claude_proxy::body=off", "claude_proxy=debug"] {
+        dir.run(&format!("completions bash --log-level {level}")).exits(0);
+    }
     dir.run("check-confg").exits(2).says(&["check-config"]);
 }
 

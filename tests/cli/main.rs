@@ -3,5 +3,8 @@
 
 mod config;
 mod convert;
+mod fixtures;
 mod general;
 mod run;
+#[path = "../support/mod.rs"]
+mod support;

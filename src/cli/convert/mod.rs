@@ -186,7 +186,7 @@ fn request(name: &str, text: &str, setup: &Setup, sink: &mut Sink<'_>) -> anyhow
         Ok(converted) => {
             sink.write(&converted.body)?;
             sink.write(b"\n")?;
-            Ok(Ended { losses: converted.losses, error: None })
+            Ok(Ended::new(converted.losses, None))
         }
         // There is nothing to send upstream: bad input.
         Err(e) => bail!("{name}: {} {}: {}", e.status, e.kind.as_str(), e.message),
@@ -205,17 +205,17 @@ fn response(body: &[u8], events: bool, setup: &Setup, sink: &mut Sink<'_>) -> an
             Some(error) => write_error(error, &mut out),
             None => {}
         }
-        Ended { losses: translator.summary().losses, error }
+        Ended::new(translator.summary().losses, error)
     } else {
         match convert::response(body, reply) {
             Ok(answer) => {
                 out = answer.body;
                 out.push(b'\n');
-                Ended { losses: answer.summary.losses, error: None }
+                Ended::new(answer.summary.losses, None)
             }
             Err(error) => {
                 write_error(&error, &mut out);
-                Ended { losses: Losses::default(), error: Some(error) }
+                Ended::new(Losses::default(), Some(error))
             }
         }
     };
@@ -252,6 +252,12 @@ fn write_error(error: &ApiError, out: &mut Vec<u8>) {
 
 /// What was lost, if asked for, and how it ended.
 fn report(args: &ConvertArgs, name: &str, ended: &Ended, printer: &mut Printer) -> Exit {
+    for complaint in &ended.skipped.first {
+        printer.warning(format_args!("{complaint}"));
+    }
+    if ended.skipped.more > 0 {
+        printer.warning(format_args!("{name}: {} more events were skipped", ended.skipped.more));
+    }
     if args.report {
         for loss in &ended.losses {
             printer.say(format_args!("{}: {}", loss.path, loss.token));

@@ -21,6 +21,31 @@ pub(super) struct Ended {
     pub(super) losses: Losses,
     /// What the client is told instead of, or at the end of, an answer.
     pub(super) error: Option<ApiError>,
+    /// Events of a capture that are none.
+    pub(super) skipped: Skipped,
+}
+
+/// Complaints about events, of which only the first few are kept.
+#[derive(Default)]
+pub(super) struct Skipped {
+    pub(super) first: Vec<String>,
+    pub(super) more: usize,
+}
+
+impl Skipped {
+    fn add(&mut self, complaint: impl FnOnce() -> String) {
+        if self.first.len() < 20 {
+            self.first.push(complaint());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl Ended {
+    pub(super) fn new(losses: Losses, error: Option<ApiError>) -> Self {
+        Self { losses, error, skipped: Skipped::default() }
+    }
 }
 
 /// Reads a capture line by line. Lines are counted for error messages; what they mean is the
@@ -80,6 +105,12 @@ fn is_whole(payload: &[u8]) -> bool {
     payload == b"[DONE]" || std::str::from_utf8(payload).is_ok_and(|text| RawJson::parse(text).is_ok())
 }
 
+/// Whether an event looks like a chunk; the translator skips what is none, and here that is told.
+fn is_object(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data.starts_with(b"{") && data.ends_with(b"}")
+}
+
 /// The two things that a stream can become.
 enum Translator {
     Events(StreamTranslator),
@@ -105,17 +136,17 @@ impl Translator {
                     Some(error) => super::write_error(error, out),
                     None => {}
                 }
-                Ended { losses: translator.summary().losses, error }
+                Ended::new(translator.summary().losses, error)
             }
             Self::Message(translator) => match end.and_then(|end| translator.finish(end)) {
                 Ok(answer) => {
                     out.extend_from_slice(&answer.body);
                     out.push(b'\n');
-                    Ended { losses: answer.summary.losses, error: None }
+                    Ended::new(answer.summary.losses, None)
                 }
                 Err(error) => {
                     super::write_error(&error, out);
-                    Ended { losses: Losses::default(), error: Some(error) }
+                    Ended::new(Losses::default(), Some(error))
                 }
             },
         }
@@ -142,6 +173,7 @@ pub(super) fn convert(
         }
     };
     let mut out = Vec::new();
+    let mut skipped = Skipped::default();
     let end = 'read: loop {
         let more = capture.next_line(&name)?;
         capture.decoder.push(&capture.line);
@@ -152,6 +184,10 @@ pub(super) fn convert(
                 event.with_context(|| format!("{name}:{}: byte {}", capture.number, capture.bytes))?;
             if event.data == b"[DONE]" {
                 break 'read Ok(UpstreamEnd::DoneMarker);
+            }
+            if !is_object(event.data) && event.name != b"error" {
+                let what = if more { "no JSON object" } else { "cut off or no JSON object" };
+                skipped.add(|| format!("{name}:{}: this event is {what}: skipped", capture.number));
             }
             let translator = translator.get_or_insert_with(|| start(event.data));
             if let Err(error) = translator.push(event, &mut out) {
@@ -174,7 +210,8 @@ pub(super) fn convert(
     if translator.is_none() && end == Ok(UpstreamEnd::Eof) {
         bail!("{name}: {} lines and no `data:` among them: this is no capture of a stream", capture.number);
     }
-    let ended = translator.unwrap_or_else(|| start(b"")).finish(end, &mut out);
+    let mut ended = translator.unwrap_or_else(|| start(b"")).finish(end, &mut out);
+    ended.skipped = skipped;
     sink.write(&out)?;
     Ok(ended)
 }
