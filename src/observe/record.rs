@@ -14,6 +14,8 @@ pub enum Outcome {
     Refused,
     /// The stream ended with an `error` event.
     Failed,
+    /// The request ended in a panic.
+    Panicked,
 }
 
 impl Outcome {
@@ -23,6 +25,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Panicked => "panicked",
         }
     }
 }
@@ -99,6 +102,9 @@ fn ms(d: Duration) -> f64 {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::Panicked;
+        }
         tracing::info!(
             request_id = %self.request_id,
             model = %self.model,

@@ -15,6 +15,8 @@ mod models;
 mod probe;
 mod pump;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 pub use listen::{BindError, Bound, Server, Stop};
