@@ -106,6 +106,7 @@ impl Drop for Record {
             self.outcome = Outcome::Panicked;
         }
         tracing::info!(
+            target: "claude_proxy::request",
             request_id = %self.request_id,
             model = %self.model,
             provider = %self.provider,
