@@ -16,6 +16,7 @@ mod probe;
 mod pump;
 mod reply;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
 mod whole;
 

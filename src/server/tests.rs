@@ -24,7 +24,7 @@ fn upstream() -> SocketAddr {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 65536]);
+            let _ = stream.read(&mut [0; 4096]);
             let word = r#"data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
             write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{word}\n\n").unwrap();
             std::thread::sleep(std::time::Duration::from_millis(100));
