@@ -13,7 +13,8 @@ use support::pump;
 fn context(profile: &str, thinking: ThinkingMode) -> ReplyContext {
     let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}"#;
     let request = Request::parse(body).unwrap();
-    let mut reply = convert::request(&request, Profile::named(profile).unwrap(), &ModelSpec::default()).unwrap().reply;
+    let mut reply =
+        convert::request(&request, Profile::named(profile).unwrap(), &ModelSpec::default()).unwrap().reply;
     reply.thinking = thinking;
     reply
 }
@@ -31,12 +32,16 @@ fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
         "[ a-z<>/\n\"\\\\é🙂]{1,12}".prop_map(Said::Text),
         "[ a-zé\n\"]{1,12}".prop_map(Said::Reasoning),
-        ("[a-zé\"\\\\\n 🙂]{0,20}", 1usize..9).prop_map(|(text, size)| Said::Call(json!({ "k": text }).to_string(), size)),
+        ("[a-zé\"\\\\\n 🙂]{0,20}", 1usize..9)
+            .prop_map(|(text, size)| Said::Call(json!({ "k": text }).to_string(), size)),
     ]
 }
 
 fn chunk(delta: &Value, finish: Option<&str>) -> String {
-    format!("data: {}\n\n", json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+    format!(
+        "data: {}\n\n",
+        json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    )
 }
 
 /// The stream of an upstream that says these things, and ends properly.
@@ -53,7 +58,8 @@ fn stream(script: &[Said]) -> Vec<u8> {
                 out.push_str(&chunk(&json!({ "tool_calls": [call] }), None));
                 let letters: Vec<char> = arguments.chars().collect();
                 for part in letters.chunks(*size) {
-                    let call = json!({"index": calls, "function": {"arguments": part.iter().collect::<String>()}});
+                    let call =
+                        json!({"index": calls, "function": {"arguments": part.iter().collect::<String>()}});
                     out.push_str(&chunk(&json!({ "tool_calls": [call] }), None));
                 }
                 calls += 1;
@@ -66,11 +72,7 @@ fn stream(script: &[Said]) -> Vec<u8> {
 }
 
 fn gathered(events: &[Value], kind: &str, key: &str) -> String {
-    events
-        .iter()
-        .filter(|e| e["delta"]["type"] == kind)
-        .map(|e| e["delta"][key].as_str().unwrap())
-        .collect()
+    events.iter().filter(|e| e["delta"]["type"] == kind).map(|e| e["delta"][key].as_str().unwrap()).collect()
 }
 
 proptest! {
@@ -191,12 +193,30 @@ proptest! {
 
 fn rubbish() -> impl Strategy<Value = Vec<u8>> {
     let value = prop_oneof![
-        Just(json!(null)), Just(json!(7)), Just(json!("")), Just(json!("x")), Just(json!("{\"a\":")), Just(json!("1}")),
-        Just(json!("<think>")), Just(json!("</think>")), Just(json!([])), Just(json!({})), Just(json!([{"type": "text", "text": "p"}])),
-        Just(json!("error")), Just(json!("length")), Just(json!("tool_calls")), Just(json!("\u{1}\n")),
+        Just(json!(null)),
+        Just(json!(7)),
+        Just(json!("")),
+        Just(json!("x")),
+        Just(json!("{\"a\":")),
+        Just(json!("1}")),
+        Just(json!("<think>")),
+        Just(json!("</think>")),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([{"type": "text", "text": "p"}])),
+        Just(json!("error")),
+        Just(json!("length")),
+        Just(json!("tool_calls")),
+        Just(json!("\u{1}\n")),
     ];
     let key = prop_oneof![
-        Just("content"), Just("reasoning_content"), Just("reasoning"), Just("reasoning_details"), Just("refusal"), Just("role"), Just("tool_calls"),
+        Just("content"),
+        Just("reasoning_content"),
+        Just("reasoning"),
+        Just("reasoning_details"),
+        Just("refusal"),
+        Just("role"),
+        Just("tool_calls"),
     ];
     let call = (0u64..3, value.clone(), value.clone(), value.clone()).prop_map(
         |(index, id, name, arguments)| json!([{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]),
@@ -238,8 +258,11 @@ fn request(rounds: &[Round]) -> String {
         let mut results = Vec::new();
         for _ in 0..round.calls {
             id += 1;
-            said.push(json!({"type": "tool_use", "id": format!("toolu_{id}"), "name": "f", "input": {"n": id}}));
-            results.push(json!({"type": "tool_result", "tool_use_id": format!("toolu_{id}"), "content": "ok"}));
+            said.push(
+                json!({"type": "tool_use", "id": format!("toolu_{id}"), "name": "f", "input": {"n": id}}),
+            );
+            results
+                .push(json!({"type": "tool_result", "tool_use_id": format!("toolu_{id}"), "content": "ok"}));
         }
         messages.push(json!({"role": "assistant", "content": said}));
         results.reverse();
@@ -277,13 +300,22 @@ fn retained_is_bounded() {
             chunk(&json!({"tool_calls": [{"index": i, "id": format!("c{i}"), "function": {"name": "f", "arguments": "{"}}]}), None).into_bytes()
         })
         .collect();
-    let mut waiting = chunk(&json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}), None).into_bytes();
-    let piece = chunk(&json!({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": "x".repeat(1000)}}]}), None);
+    let mut waiting = chunk(
+        &json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}),
+        None,
+    )
+    .into_bytes();
+    let piece = chunk(
+        &json!({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": "x".repeat(1000)}}]}),
+        None,
+    );
     for _ in 0..20_000 {
         waiting.extend_from_slice(piece.as_bytes());
     }
     let hidden = chunk(&json!({"reasoning_content": "t".repeat(1000)}), None).repeat(20_000).into_bytes();
-    for (bytes, mode) in [(indexes, ThinkingMode::Off), (waiting, ThinkingMode::Off), (hidden, ThinkingMode::Omit)] {
+    for (bytes, mode) in
+        [(indexes, ThinkingMode::Off), (waiting, ThinkingMode::Off), (hidden, ThinkingMode::Omit)]
+    {
         let pieces: Vec<&[u8]> = bytes.chunks(64 << 10).collect();
         let run = pump::stream(context("generic", mode), &pieces);
         assert!(run.retained < (9 << 20), "{} bytes held", run.retained);
