@@ -1,10 +1,31 @@
 //! config.json, checked and immutable.
+//!
+//! [`load()`] reads a file and gives a [`Config`] or every [`Finding`] in it; [`check()`] does the
+//! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
+pub mod check;
+mod expand;
+mod file;
+pub mod finding;
+pub mod load;
+pub mod mask;
+mod provider;
+mod read;
+pub mod route;
 pub mod secret;
+pub mod suggest;
+mod tree;
+mod url;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use check::{Checked, check};
+pub use expand::Env;
+pub use file::keys;
+pub use finding::{Finding, Severity};
+pub use load::{LoadError, Loaded, load, locate};
 pub use secret::Secret;
 
 use crate::convert::{ModelSpec, Profile};
@@ -12,7 +33,7 @@ use crate::convert::{ModelSpec, Profile};
 /// A configuration that passed all checks.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Key for inbound requests; none: everybody may come in.
+    /// Key for inbound requests; none: everybody may come in. Never empty.
     pub ak: Option<Secret>,
     /// Address to listen on.
     pub host: String,
@@ -77,9 +98,10 @@ pub struct Model {
 }
 
 impl Config {
-    /// The model that serves `name`: by id, then without a `[1m]` at its end, then by alias,
-    /// then the default.
-    pub fn route(&self, name: &str) -> Option<&Arc<Model>> {
-        self.models.iter().find(|m| m.id == name)
+    /// Other machines can reach the proxy and no key is asked for: worth a warning at start.
+    pub fn is_exposed(&self) -> bool {
+        let loopback = self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.ak.is_none() && !loopback
     }
 }

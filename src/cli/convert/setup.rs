@@ -1,0 +1,132 @@
+//! What the options say of the upstream and of the request that an answer belongs to.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::cli::args::{ConvertArgs, GlobalArgs};
+use crate::cli::exit::UsageError;
+use crate::config::{self, suggest};
+use crate::convert::{self, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use crate::wire::anthropic::Request;
+use crate::wire::json::Cursor;
+
+/// What a conversion has to know besides its input.
+pub(super) struct Setup {
+    pub(super) profile: &'static Profile,
+    /// Of `--model`.
+    spec: Option<ModelSpec>,
+    /// Who the upstream is, for error messages.
+    pub(super) provider: String,
+    /// Of `--request`.
+    reply: Option<ReplyContext>,
+    /// Name of `--model`.
+    model: Option<String>,
+}
+
+impl Setup {
+    /// Reads what the options name.
+    pub(super) fn new(args: &ConvertArgs, global: &GlobalArgs) -> anyhow::Result<Self> {
+        let named = args.profile.as_deref().map(profile).transpose()?;
+        let mut setup = Self {
+            profile: match named.or_else(|| Profile::named("generic")) {
+                Some(profile) => profile,
+                None => bail!("the generic profile is missing from this build"),
+            },
+            spec: None,
+            provider: "upstream".to_owned(),
+            reply: None,
+            model: args.model.clone(),
+        };
+        if let Some(name) = &args.model {
+            let config = config::load(&config::locate(global.config.as_deref()))?.config;
+            let Some(model) = config.route(name) else {
+                let ids: Vec<&str> = config.models.iter().map(|m| m.id.as_str()).collect();
+                let hint = suggest::did_you_mean(name, ids.iter().copied());
+                bail!("the configuration has no model `{name}`{hint} (known: {})", ids.join(", "));
+            };
+            setup.profile = named.unwrap_or(model.profile);
+            setup.provider.clone_from(&model.provider.name);
+            setup.spec = Some(model.spec.clone());
+        }
+        if let Some(path) = &args.request {
+            setup.reply = Some(setup.read_request(path)?);
+        }
+        Ok(setup)
+    }
+
+    fn read_request(&self, path: &Path) -> anyhow::Result<ReplyContext> {
+        let body = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let body = without_bom(&body);
+        let convert = || {
+            let request = Request::parse(body)?;
+            convert::request(&request, self.profile, &self.spec_for(&request))
+        };
+        match convert() {
+            Ok(converted) => Ok(converted.reply),
+            Err(e) => bail!("{}: {}", path.display(), e.message),
+        }
+    }
+
+    /// Settings of the model: those of `--model`, else none, under the request's own name.
+    pub(super) fn spec_for(&self, request: &Request<'_>) -> ModelSpec {
+        let plain = || ModelSpec { remote_id: request.model.clone().into_owned(), ..ModelSpec::default() };
+        self.spec.clone().unwrap_or_else(plain)
+    }
+
+    /// What the conversion of an answer has to know. `first` is its first JSON document: it tells
+    /// the model's name if no request does, and seeds the ids, so that the same input always
+    /// gives the same output.
+    pub(super) fn reply(&self, first: &[u8]) -> ReplyContext {
+        let digest = Sha256::digest(first);
+        let seed = digest.iter().take(8).fold(0u64, |n, byte| (n << 8) | u64::from(*byte));
+        if let Some(reply) = &self.reply {
+            return ReplyContext { seed, provider: self.provider.clone(), ..reply.clone() };
+        }
+        ReplyContext {
+            model: self.model.clone().or_else(|| model_of(first)).unwrap_or_else(|| "unknown".to_owned()),
+            profile: self.profile,
+            provider: self.provider.clone(),
+            thinking: ThinkingMode::Show,
+            stop_sequences: Vec::new(),
+            tool_names: Vec::new(),
+            history_ids: Vec::new(),
+            safeguards: false,
+            input_estimate: 1,
+            context_window: self.spec.as_ref().and_then(|s| s.context_window),
+            seed,
+            preview_chars: 0,
+        }
+    }
+}
+
+/// The profile of that name.
+fn profile(name: &str) -> Result<&'static Profile, UsageError> {
+    Profile::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Profile::all().iter().map(|p| p.name.as_str()).collect();
+        let hint = suggest::did_you_mean(name, names.iter().copied());
+        UsageError(format!("unknown profile `{name}`{hint} (known: {})", names.join(", ")))
+    })
+}
+
+/// `model` of a JSON document.
+fn model_of(json: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(json).ok()?;
+    let mut model = None;
+    // A document that breaks off later has told its name all the same.
+    let _ = Cursor::lenient(text).object(|key, value| {
+        if key.is("model") && value.peek() == Some(b'"') {
+            model = Some(value.string()?.decode().into_owned());
+        } else {
+            value.raw()?;
+        }
+        Ok::<(), crate::wire::json::JsonError>(())
+    });
+    model.filter(|m| !m.is_empty())
+}
+
+/// The bytes behind a byte order mark.
+pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}

@@ -1,0 +1,111 @@
+//! Finding and reading the file.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::check::check;
+use super::finding::{Finding, Severity};
+use super::{Config, mask};
+
+/// A larger file is no configuration.
+const MAX_FILE: u64 = 16 << 20;
+
+/// A file that was read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings and notes, in the order of the file.
+    pub findings: Vec<Finding>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {reason}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The file has errors; its text is every finding, a line each.
+    #[error("{}", Lines(path, findings))]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Errors, warnings and notes, in the order of the file.
+        findings: Vec<Finding>,
+    },
+}
+
+struct Lines<'a>(&'a Path, &'a [Finding]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has errors")?;
+        for finding in self.1.iter().filter(|f| f.severity == Severity::Error) {
+            write!(f, "\n{}:{finding}", self.0.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Which file to read: `flag` (`--config`), else `$CONFIG_PATH`, else `config.json` in the
+/// working directory.
+pub fn locate(flag: Option<&Path>) -> PathBuf {
+    let from_env = || std::env::var_os("CONFIG_PATH").filter(|p| !p.is_empty()).map(PathBuf::from);
+    flag.map(Path::to_path_buf).or_else(from_env).unwrap_or_else(|| PathBuf::from("config.json"))
+}
+
+/// Reads and checks a file, with the variables of this process's environment.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let text = read(path)?;
+    let checked = check(&text, &|name| std::env::var(name));
+    let findings = checked.findings;
+    match checked.config {
+        Some(config) => Ok(Loaded { config, findings }),
+        None => Err(LoadError::Invalid { path: path.to_path_buf(), findings }),
+    }
+}
+
+/// The text of a file; `-` reads standard input.
+pub fn read(path: &Path) -> Result<String, LoadError> {
+    let fail = |reason: String| LoadError::Unreadable { path: path.to_path_buf(), reason };
+    let mut bytes = Vec::new();
+    let done = if path.as_os_str() == "-" {
+        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes))
+    };
+    done.map_err(|e| {
+        let hint = if e.kind() == std::io::ErrorKind::NotFound {
+            ". Pass --config PATH or set CONFIG_PATH; config.example.json shows what it holds, \
+             and `claude-proxy serve --demo` needs none"
+        } else {
+            ""
+        };
+        fail(format!("{e}{hint}"))
+    })?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(fail("more than 16 MiB".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let (line, column) = crate::wire::json::line_column(e.as_bytes(), at);
+        fail(format!("not UTF-8 at line {line}, column {column}; save the file as UTF-8"))
+    })
+}
+
+/// The line of the file that a finding is about, without its secrets, and the caret's place in
+/// it: characters before it, and how many it marks.
+pub fn snippet(text: &str, finding: &Finding) -> (String, usize, usize) {
+    let line = mask::masked_line(text, finding.line);
+    let marked = text.get(finding.span.clone()).unwrap_or_default();
+    let width = marked.lines().next().unwrap_or_default().chars().count();
+    let before = finding.column - 1;
+    let most = line.chars().count().saturating_sub(before);
+    (line, before, width.min(most).max(1))
+}

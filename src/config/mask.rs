@@ -1,0 +1,197 @@
+//! Which bytes of a configuration file must not be shown: keys and header values.
+//!
+//! Works on the text and not on the tree: a file with a syntax error is quoted too.
+
+use std::ops::Range;
+
+use super::file::is_secret_key;
+
+/// Line `line` (from 1) of `text` with every secret in it replaced by dots, one for a character.
+pub fn masked_line(text: &str, line: usize) -> String {
+    let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let source = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let secrets = secrets(text);
+    source
+        .char_indices()
+        .map(|(at, c)| if secrets.iter().any(|r| r.contains(&(start + at))) { '•' } else { c })
+        .filter(|c| *c != '\u{feff}')
+        .collect()
+}
+
+/// A container that is open.
+struct Open {
+    /// Everything in it is secret.
+    secret: bool,
+    /// The last key in it was a secret one and its value is still to come.
+    armed: bool,
+}
+
+fn secrets(text: &str) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    let mut stack = vec![Open { secret: false, armed: false }];
+    let mut rest = Scanner { text, at: 0 };
+    while let Some(token) = rest.next() {
+        if stack.is_empty() {
+            stack.push(Open { secret: false, armed: false });
+        }
+        let Some(top) = stack.last_mut() else { continue };
+        match token {
+            Token::Open => {
+                let secret = top.secret || top.armed;
+                top.armed = false;
+                stack.push(Open { secret, armed: false });
+            }
+            Token::Close => drop(stack.pop()),
+            Token::Comma => top.armed = false,
+            Token::Word(span) => {
+                let inner = text.get(span.clone()).unwrap_or_default();
+                let word = inner.trim_matches(['"', '\'']);
+                let is_key = rest.before_colon();
+                let reference = word.starts_with("${") && word.find('}') == Some(word.len() - 1);
+                if (top.armed || (top.secret && !is_key)) && !reference {
+                    out.push(inside(&span, inner));
+                } else if let Some(credentials) = credentials(inner) {
+                    out.push(span.start + credentials.start..span.start + credentials.end);
+                }
+                // An armed value disarms, unless a colon follows: then it was a key after all.
+                top.armed = is_secret_key(word) && (is_key || !top.armed);
+            }
+        }
+    }
+    out
+}
+
+/// The span without its quotes.
+fn inside(span: &Range<usize>, text: &str) -> Range<usize> {
+    let quoted = |c: Option<char>| usize::from(matches!(c, Some('"' | '\'')));
+    let start = span.start + quoted(text.chars().next());
+    let end = span.end - quoted(text.chars().next_back());
+    start..end.max(start)
+}
+
+/// `user:password` of a URL.
+fn credentials(word: &str) -> Option<Range<usize>> {
+    let start = word.find("://")? + 3;
+    let authority = word.get(start..)?.split(['/', '?', '#']).next()?;
+    Some(start..start + authority.rfind('@')?)
+}
+
+enum Token {
+    Open,
+    Close,
+    Comma,
+    /// A string or anything that is not punctuation.
+    Word(Range<usize>),
+}
+
+/// Cuts any text into tokens, well-formed or not. A line's end ends a string.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn rest(&self) -> &str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn before_colon(&self) -> bool {
+        self.rest().trim_start().starts_with(':')
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        loop {
+            let c = self.rest().chars().next()?;
+            let start = self.at;
+            self.at += c.len_utf8();
+            return Some(match c {
+                '{' | '[' => Token::Open,
+                '}' | ']' => Token::Close,
+                ',' => Token::Comma,
+                ':' => continue,
+                c if c.is_whitespace() || c == '\u{feff}' => continue,
+                quote @ ('"' | '\'') => {
+                    self.string(quote);
+                    Token::Word(start..self.at)
+                }
+                _ => {
+                    let end = |c: char| matches!(c, '{' | '}' | '[' | ']' | ',' | '"') || c.is_whitespace();
+                    let rest = self.rest();
+                    // A colon ends a bare key, but not the word `http://…`.
+                    let len = rest
+                        .char_indices()
+                        .find(|(i, c)| {
+                            end(*c) || (*c == ':' && !rest.get(*i..).unwrap_or("").starts_with("://"))
+                        })
+                        .map_or(rest.len(), |(i, _)| i);
+                    self.at += len;
+                    Token::Word(start..self.at)
+                }
+            });
+        }
+    }
+
+    fn string(&mut self, quote: char) {
+        let mut escaped = false;
+        let mut len = 0;
+        for c in self.rest().chars() {
+            if c == '\n' {
+                break;
+            }
+            len += c.len_utf8();
+            if c == quote && !escaped {
+                break;
+            }
+            escaped = c == '\\' && !escaped;
+        }
+        self.at += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> String {
+        (1..=text.lines().count()).map(|n| masked_line(text, n)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn keys_are_masked() {
+        let text = "{\n \"ak\": \"sesam\", \"port\": 1,\n \"api_key\":\n  \"geh\\\"eim\",\n \"id\": \"x\",\n \"headers\": {\"X-A\": \"eins\", \"b\": \"zwei\"}, \"api_keys\": [\"k1\",\n\"k2\"], \"host\": \"h\"}";
+        let shown = all(text);
+        for secret in ["sesam", "geh", "eim", "eins", "zwei", "k1", "k2"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        for plain in ["\"ak\"", "\"port\": 1", "\"id\": \"x\"", "X-A", "\"host\": \"h\""] {
+            assert!(shown.contains(plain), "{plain} in {shown}");
+        }
+        assert_eq!(masked_line(text, 2), " \"ak\": \"•••••\", \"port\": 1,");
+    }
+
+    #[test]
+    fn references_are_shown_and_credentials_are_not() {
+        assert_eq!(all("{\"api_key\": \"${KEY}\"}"), "{\"api_key\": \"${KEY}\"}");
+        assert!(!all("{\"api_key\": \"${KEY}tail\"}").contains("tail"));
+        assert_eq!(all("{\"base_url\": \"https://u:pw@h/v1\"}"), "{\"base_url\": \"https://••••@h/v1\"}");
+    }
+
+    #[test]
+    fn broken_files_keep_their_secrets() {
+        for text in [
+            "{\"api_key\": \"sk-1234\n, \"port\": 1}",
+            "{\"api_key\" \"sk-1234\"}",
+            "{api_key: sk-1234}",
+            "{'api_key': 'sk-1234'}",
+            "{\"api_key\": sk-1234",
+            "{\"apikey\": \"sk-1234\"}",
+            "{\"api_kye\": \"sk-1234\"}",
+            "{\"API-KEY\": [{\"a\": \"sk-1234\"}]}",
+            "}}{\"api_key\": \"sk-1234\"}",
+            "{\"headers\": {\"a\": \"sk-1234\"",
+        ] {
+            let shown = all(text);
+            assert!(!shown.contains("1234"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The program as users run it: exit codes, what goes to stdout and what to stderr.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod config;
+mod convert;
+mod fixtures;
+mod general;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,375 @@
+//! What config.json means, and what is said of a wrong one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::env::VarError;
+use std::time::Duration;
+
+use claude_proxy::config::{Checked, Config, Severity, check};
+
+fn env(name: &str) -> Result<String, VarError> {
+    match name {
+        "KEY" => Ok("sk-from-env".to_owned()),
+        "EMPTY" => Ok(String::new()),
+        "LINE" => Ok("sk-1\n".to_owned()),
+        _ => Err(VarError::NotPresent),
+    }
+}
+
+fn checked(text: &str) -> Checked {
+    check(text, &env)
+}
+
+fn config(text: &str) -> Config {
+    let checked = checked(text);
+    checked.config.unwrap_or_else(|| panic!("{:#?}", checked.findings))
+}
+
+/// `line:column severity code` of each finding.
+fn findings(text: &str) -> Vec<String> {
+    let line = |f: &claude_proxy::config::Finding| {
+        format!("{}:{} {} {}", f.line, f.column, f.severity.as_str(), f.code)
+    };
+    checked(text).findings.iter().map(line).collect()
+}
+
+/// The one finding of a text.
+fn one(text: &str) -> (String, String) {
+    let found = checked(text).findings;
+    assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+    (findings(text).remove(0), found[0].message.clone())
+}
+
+/// A file with one provider, with more keys for it and for its model.
+fn with(provider: &str, model: &str) -> String {
+    format!(
+        "{{\"providers\":[{{\"base_url\":\"https://up.example\",\"api_key\":\"k\"{provider},\"models\":[{{\"id\":\"m\"{model}}}]}}]}}"
+    )
+}
+
+/// A file with one plain model and more keys at its top.
+fn top(keys: &str) -> String {
+    with("", "").replacen('{', &format!("{{{keys},\n"), 1)
+}
+
+const ORIGINAL: &str = r#"{
+  "ak": "sesam",
+  "port": 9000,
+  "upstream_timeout_seconds": 60,
+  "log_body_max_chars": 0,
+  "log_stream_text_preview_chars": 10,
+  "providers": [
+    {"base_url": "https://api.deepseek.com/", "api_key": "sk-1", "models": [
+      {"id": "deepseek", "display_name": "DeepSeek", "remote_id": "deepseek-chat"}, {"id": "glm-4.7"}]},
+    {"base_url": "http://127.0.0.1:11434", "api_key": "", "models": [{"id": "local"}]}
+  ]
+}"#;
+
+#[test]
+fn a_config_of_the_original_works_unchanged() {
+    let c = config(ORIGINAL);
+    assert!(findings(ORIGINAL).is_empty());
+    assert_eq!(c.ak.as_ref().unwrap().expose(), "sesam");
+    assert_eq!((c.port, c.upstream_timeout), (9000, Duration::from_secs(60)));
+    assert_eq!((c.log_body_max_chars, c.log_stream_text_preview_chars), (0, 10));
+    let m = c.route("deepseek").unwrap();
+    assert_eq!((m.display_name.as_str(), m.spec.remote_id.as_str()), ("DeepSeek", "deepseek-chat"));
+    assert_eq!(m.provider.completions_url, "https://api.deepseek.com/v1/chat/completions");
+    assert_eq!(m.provider.models_url, "https://api.deepseek.com/v1/models");
+    assert_eq!((m.provider.name.as_str(), m.profile.name.as_str()), ("api.deepseek.com", "deepseek"));
+    assert_eq!(m.provider.api_key.expose(), "sk-1");
+    let m = c.route("local").unwrap();
+    assert_eq!((m.display_name.as_str(), m.profile.name.as_str()), ("local", "ollama"));
+    assert!(m.provider.api_key.is_empty());
+    assert!(c.route("nobody").is_none());
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let c = config(&with("", ""));
+    assert_eq!((c.host.as_str(), c.port), ("127.0.0.1", 8888));
+    assert!(c.ak.is_none() && c.default_model.is_none() && c.aliases.is_empty());
+    let seconds =
+        [c.upstream_timeout, c.stream_idle_timeout, c.connect_timeout, c.ping_interval, c.shutdown_grace];
+    assert_eq!(seconds.map(|d| d.as_secs()), [300, 120, 10, 15, 30]);
+    assert_eq!((c.max_body_bytes, c.max_concurrent_requests), (33_554_432, 1024));
+    assert_eq!((c.log_body_max_chars, c.log_stream_text_preview_chars), (4096, 256));
+    assert!(c.workers >= 1);
+}
+
+#[test]
+fn every_key_of_ours_is_read() {
+    let c = config(&format!(
+        r#"{{"$schema": "x", "host": "[::1]", "stream_idle_timeout_seconds": 2.5, "connect_timeout_seconds": 1,
+        "ping_interval_seconds": 0, "max_body_bytes": 10, "max_concurrent_requests": 3, "shutdown_grace_seconds": 0,
+        "workers": 2, "default_model": "m", "aliases": {{"a*": "m"}}, "ak": null, {}"#,
+        with(
+            r#","name":"up","profile":"zai","api":"openai","headers":{"X-B":"${KEY}","x-a":"1"},"completions_path":"/chat/completions","ca_file":null"#,
+            r#","max_output_tokens":8192,"context_window":131072,"vision":false,"tools":true,"reasoning":false,
+            "fallbacks":[],"extra_body":{"z":1,"a":{"k":["${KEY}",1.0,null]}},"drop_params":["top_k"]"#,
+        )
+        .strip_prefix('{')
+        .unwrap()
+    ));
+    assert_eq!((c.host.as_str(), c.stream_idle_timeout), ("::1", Duration::from_millis(2500)));
+    assert_eq!((c.ping_interval, c.shutdown_grace), (Duration::ZERO, Duration::ZERO));
+    assert_eq!((c.max_body_bytes, c.max_concurrent_requests, c.workers), (10, 3, 2));
+    let m = c.route("anything").unwrap();
+    assert_eq!((m.provider.name.as_str(), m.profile.name.as_str()), ("up", "zai"));
+    assert_eq!(m.provider.completions_url, "https://up.example/chat/completions");
+    assert_eq!(m.provider.models_url, "https://up.example/models");
+    let headers: Vec<_> = m.provider.headers.iter().map(|(n, v)| (n.as_str(), v.expose())).collect();
+    assert_eq!(headers, [("X-B", "sk-from-env"), ("x-a", "1")]);
+    let s = &m.spec;
+    assert_eq!((s.max_output_tokens, s.context_window), (Some(8192), Some(131_072)));
+    assert_eq!((s.vision, s.tools, s.reasoning), (Some(false), Some(true), Some(false)));
+    assert_eq!(
+        serde_json::to_string(&s.extra_body).unwrap(),
+        r#"{"z":1,"a":{"k":["sk-from-env",1.0,null]}}"#
+    );
+    assert_eq!(s.drop_params, ["top_k"]);
+}
+
+#[test]
+fn variables_are_replaced_in_any_string() {
+    let c = config(&top(r#""ak": "${KEY}", "default_model": "m""#));
+    assert_eq!(c.ak.unwrap().expose(), "sk-from-env");
+    let (place, text) = one(&top(r#""ak": "x-${MISSING}""#));
+    assert_eq!(place, "1:8 error unset-variable");
+    assert!(text.contains("`ak`") && text.contains("`MISSING`"), "{text}");
+    let (place, text) = one(&with(r#","name":"${NOPE}""#, ""));
+    assert_eq!(place, "1:69 error unset-variable");
+    assert!(text.contains("`providers[0].name`"), "{text}");
+    assert_eq!(config(&with(r#","name":"$${KEY}""#, "")).models[0].provider.name, "${KEY}");
+    // An empty variable must not open the proxy.
+    assert_eq!(findings(&top(r#""ak": "${EMPTY}""#)), ["1:8 error empty-key", "1:8 warning empty-variable"]);
+    assert!(config(&top(r#""ak": """#)).ak.is_none());
+}
+
+#[test]
+fn every_finding_of_a_file_comes_in_one_run() {
+    let text = r#"{
+  "port": "8888",
+  "prot": 1,
+  "workers": 0,
+  "default_model": "gml",
+  "aliases": {"x": "nobody"},
+  "providers": [
+    {"base_ur": "https://h", "api_key": 5, "models": [{"id": "glm"}, {"id": "glm"}, {"remote_id": "é"}, 7]},
+    {"base_url": "h.example", "api_key": "${NONE}", "profile": "deepseak", "models": {}}
+  ]
+}"#;
+    assert_eq!(
+        findings(text),
+        [
+            "2:11 error wrong-type",
+            "3:3 warning unknown-key",
+            "4:14 error out-of-range",
+            "5:20 error unknown-model",
+            "6:20 error unknown-model",
+            "8:5 error missing-key",
+            "8:6 warning unknown-key",
+            "8:41 error wrong-type",
+            "8:77 error duplicate-model",
+            "8:85 error missing-key",
+            "8:105 error wrong-type",
+            "9:18 error bad-url",
+            "9:42 error unset-variable",
+            "9:64 error unknown-profile",
+            "9:86 error wrong-type",
+        ]
+    );
+    let messages = checked(text).findings.into_iter().map(|f| f.message).collect::<Vec<_>>().join("\n");
+    for said in [
+        "`port` should be a whole number from 0 to 65535, found a string",
+        "unknown key `prot` in the top level, did you mean `port`?",
+        "unknown key `base_ur` in providers[0], did you mean `base_url`?",
+        "`default_model` names no model: `gml`, did you mean `glm`?",
+        "missing key `base_url` in providers[0]",
+        "missing key `id` in providers[0].models[2]",
+        "model id `glm` is already used by `providers[0].models[0].id`",
+        "unknown profile `deepseak`, did you mean `deepseek`? (known: auto, generic,",
+    ] {
+        assert!(messages.contains(said), "{said}\n{messages}");
+    }
+}
+
+#[test]
+fn unknown_keys_stop_nothing() {
+    let text = with(r#","extra":1"#, r#","foo":{"bar":1}"#);
+    assert!(checked(&text).config.is_some());
+    assert!(
+        checked(&text).findings.iter().all(|f| f.severity == Severity::Warning && f.code == "unknown-key")
+    );
+    assert_eq!(checked(&text).findings.len(), 2);
+}
+
+#[test]
+fn what_is_not_built_is_refused() {
+    for provider in [
+        r#","api_keys":["a"]"#,
+        r#","api_keys":[]"#,
+        r#","api":"anthropic""#,
+        r#","ca_file":"x.pem""#,
+        r#","proxy_url":"http://p:1""#,
+    ] {
+        let (place, text) = one(&with(provider, ""));
+        assert!(place.ends_with("error not-supported"), "{place}");
+        assert!(text.contains("not supported yet: remove it"), "{text}");
+    }
+    let (place, _) = one(&with("", r#","fallbacks":["m"]"#));
+    assert!(place.ends_with("error not-supported"), "{place}");
+    assert!(one(&with(r#","api":"grpc""#, "")).0.ends_with("error bad-value"));
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    for (text, place, said) in [
+        ("", "1:1", "unexpected end of JSON: the file is empty"),
+        ("{\n \"a\": [\"]\",", "2:12", "end of JSON: the `[` of line 2, column 7 is not closed"),
+        (
+            "{\n  \"port\": 1,\n}",
+            "3:1",
+            "expected a key in double quotes (JSON has no comma after the last entry)",
+        ),
+        ("{\n  \"port\" 1\n}", "2:10", "expected `:`"),
+        ("{\"a\": 1 \"b\": 2}", "1:9", "expected `,` or `}`"),
+        ("{\n  // hello\n}", "2:3", "no comments"),
+        ("{\"a\": tru}", "1:7", "expected a JSON value"),
+        ("{} x", "1:4", "unexpected text"),
+        ("{\"a\": 01}", "1:7", "invalid number"),
+    ] {
+        let (at, message) = one(text);
+        assert_eq!(at, format!("{place} error syntax"), "{text}");
+        assert!(message.contains(said), "{message}");
+    }
+    assert_eq!(findings(&format!("\u{feff}{}", with("", ""))), Vec::<String>::new());
+    assert_eq!(findings("\u{feff}[]"), ["1:1 error wrong-type"]);
+}
+
+#[test]
+fn repeated_keys_are_noticed() {
+    let text = top(r#""port": 1, "port": 2"#);
+    assert_eq!(findings(&text), ["1:13 warning duplicate-key"]);
+    assert_eq!(config(&text).port, 2);
+    let text = top(r#""aliases": {"a": "m", "a": "m"}"#);
+    assert_eq!(findings(&text), ["1:24 warning duplicate-key"]);
+}
+
+#[test]
+fn numbers_have_limits() {
+    for keys in [
+        r#""port": 65536"#,
+        r#""port": -1"#,
+        r#""port": 1.5"#,
+        r#""connect_timeout_seconds": -1"#,
+        r#""connect_timeout_seconds": 0"#,
+        r#""upstream_timeout_seconds": 1e30"#,
+        r#""max_body_bytes": 0"#,
+        r#""max_concurrent_requests": 0"#,
+        r#""max_body_bytes": 99999999999999999999999"#,
+    ] {
+        assert!(one(&top(keys)).0.ends_with("error out-of-range"), "{keys}");
+    }
+    assert!(one(&with("", r#","context_window":0"#)).0.ends_with("error out-of-range"));
+}
+
+#[test]
+fn urls_and_headers_are_checked_without_showing_them() {
+    for url in
+        ["up.example", "ftp://h", "https://u:sk-pw@h", "https://h?key=sk-pw", "https://h#sk-pw", "https://"]
+    {
+        let text = with("", "").replace("https://up.example", url);
+        let (place, message) = one(&text);
+        assert_eq!(place, "1:27 error bad-url", "{url}");
+        assert!(!message.contains("sk-pw"), "{message}");
+    }
+    for (provider, code) in [
+        (r#","headers":{"a b":"1"}"#, "bad-header"),
+        (r#","headers":{"A":"1","a":"2"}"#, "bad-header"),
+        (r#","headers":{"Host":"h"}"#, "bad-header"),
+        (r#","headers":{"a":"x\r\ny: z"}"#, "bad-header"),
+        (r#","headers":{"a":"${LINE}"}"#, "bad-header"),
+        (r#","completions_path":"v1""#, "bad-url"),
+        (r#","name":"""#, "bad-value"),
+        (r#","name":"a\nb""#, "bad-value"),
+    ] {
+        assert!(one(&with(provider, "")).0.ends_with(code), "{provider}");
+    }
+    let text = with("", "").replace("\"k\"", "\"${LINE}\"");
+    let (place, message) = one(&text);
+    assert!(place.ends_with("error bad-header") && !message.contains("sk-1"), "{place} {message}");
+}
+
+#[test]
+fn versioned_base_urls_get_the_short_path() {
+    let text = with("", "").replace("https://up.example", "https://open.bigmodel.cn/api/paas/v4/");
+    let (place, message) = one(&text);
+    assert_eq!(place, "1:27 note default-path");
+    assert!(message.contains("https://open.bigmodel.cn/api/paas/v4/chat/completions"), "{message}");
+    let m = &config(&text).models[0];
+    assert_eq!(m.provider.completions_url, "https://open.bigmodel.cn/api/paas/v4/chat/completions");
+    assert_eq!(m.provider.models_url, "https://open.bigmodel.cn/api/paas/v4/models");
+    let text = with("", "").replace("https://up.example", "https://up.example/v1/chat/completions");
+    assert!(one(&text).0.ends_with("warning base-url-path"));
+}
+
+#[test]
+fn names_are_routed_in_order() {
+    let text = r#"{"default_model": "last", "aliases": {"claude-*haiku*": "small", "claude-*": "big", "x[1m]": "last"},
+      "providers": [{"base_url": "http://h", "api_key": "", "models":
+        [{"id": "big"}, {"id": "small"}, {"id": "last"}, {"id": "long[1m]"}, {"id": "long"}]}]}"#;
+    let c = config(text);
+    let id = |name: &str| c.route(name).unwrap().id.as_str();
+    assert_eq!(id("big"), "big");
+    assert_eq!(id("big[1m]"), "big");
+    assert_eq!(id("big[1M]"), "big");
+    assert_eq!(id("long[1m]"), "long[1m]");
+    assert_eq!(id("long[1M]"), "long");
+    assert_eq!(id("claude-haiku-4-5"), "small");
+    assert_eq!(id("claude-haiku-4-5[1m]"), "small");
+    assert_eq!(id("claude-opus-4-6"), "big");
+    assert_eq!(id("Claude-opus"), "last");
+    assert_eq!(id("x"), "last");
+    assert_eq!(id(""), "last");
+}
+
+#[test]
+fn aliases_that_lead_nowhere() {
+    let text = |aliases: &str| top(&format!("\"aliases\": {{{aliases}}}"));
+    assert_eq!(findings(&text(r#""a": "a""#)), ["1:19 error alias-loop"]);
+    assert_eq!(findings(&text(r#""a": "b", "b": "a""#)), ["1:19 error alias-loop", "1:29 error alias-loop"]);
+    let (place, message) = one(&text(r#""a": "b", "b": "m""#));
+    assert_eq!(place, "1:19 error unknown-model");
+    assert!(message.contains("another alias"), "{message}");
+    assert_eq!(findings(&text(r#""m": "m""#)), ["1:14 warning alias-shadowed"]);
+    assert_eq!(findings(&text(r#""c-*": "m", "c-*x*": "m""#)), ["1:26 warning alias-shadowed"]);
+    assert_eq!(findings(&text(r#""c-*x*": "m", "c-*": "m""#)), Vec::<String>::new());
+}
+
+#[test]
+fn an_open_door_is_a_warning() {
+    for host in ["0.0.0.0", "::", "192.168.1.2", "box.lan"] {
+        let text = top(&format!("\"host\": \"{host}\""));
+        assert_eq!(one(&text).0, "1:10 warning open-without-key");
+        assert!(findings(&text.replacen('{', "{\"ak\":\"x\",", 1)).is_empty());
+    }
+    for host in ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "::1"] {
+        assert!(findings(&top(&format!("\"host\": \"{host}\""))).is_empty(), "{host}");
+    }
+    for host in ["", "127.0.0.1:80", "a b", "http://x"] {
+        let text = top(&format!("\"ak\": \"x\", \"host\": \"{host}\""));
+        assert!(one(&text).0.ends_with("error bad-host"), "{host}");
+    }
+}
+
+#[test]
+fn secrets_are_in_no_debug_output_and_no_finding() {
+    let text = r#"{"ak": "sk-sentinel-1", "providers": [{"base_url": "http://h", "api_key": "sk-sentinel-2",
+      "headers": {"a": "sk-sentinel-3"}, "models": [{"id": "m"}]}]}"#;
+    let c = checked(text);
+    let shown = format!("{c:?}");
+    assert!(c.config.is_some() && !shown.contains("sentinel"), "{shown}");
+    let bad = text.replace("\"sk-sentinel-1\"", "[\"sk-sentinel-1\"]").replace("-2\"", "-2\\n\"");
+    let c = checked(&bad);
+    assert!(c.config.is_none() && !format!("{c:?}").contains("sentinel"));
+}
