@@ -55,18 +55,22 @@ def differs(want, got, at="") -> str | None:
     return None if want == got else f"{here}: {show(got)} where {show(want)} is expected"
 
 
+def is_delta(event: dict) -> bool:
+    delta = event.get("delta")
+    return event.keys() == {"type", "index", "delta"} and event["type"] == "content_block_delta" and isinstance(delta, dict) \
+        and delta.get("type") in JOINED and delta.keys() == {"type", JOINED[delta["type"]]}
+
+
 def joined(events: list) -> list:
     """Without pings, neighbouring deltas of one kind and block in one."""
     out: list = []
     for e in events:
         if e.get("type") == "ping":
             continue
-        kind = (e.get("delta") or {}).get("type") if e.get("type") == "content_block_delta" else None
         last = out[-1] if out else {}
-        if kind in JOINED and last.get("type") == "content_block_delta" and last["index"] == e["index"] \
-                and last["delta"]["type"] == kind:
-            key = JOINED[kind]
-            out[-1] = {**last, "delta": {**last["delta"], key: last["delta"][key] + e["delta"][key]}}
+        if is_delta(e) and is_delta(last) and last["index"] == e["index"] and last["delta"]["type"] == e["delta"]["type"]:
+            key = JOINED[e["delta"]["type"]]
+            out[-1] = {**e, "delta": {**e["delta"], key: last["delta"][key] + e["delta"][key]}}
         else:
             out.append(e)
     return out
