@@ -58,7 +58,7 @@ def differs(want, got, at="") -> str | None:
 def is_delta(event: dict) -> bool:
     delta = event.get("delta")
     return event.keys() == {"type", "index", "delta"} and event["type"] == "content_block_delta" and isinstance(delta, dict) \
-        and delta.get("type") in JOINED and delta.keys() == {"type", JOINED[delta["type"]]}
+        and type(event["index"]) is int and delta.get("type") in JOINED and delta.keys() == {"type", JOINED[delta["type"]]}
 
 
 def joined(events: list) -> list:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""All conversion fixtures through the built binary: over HTTP, and through `claude-proxy convert`.
+"""All fixtures through the built binary: over HTTP, through `claude-proxy convert`, and the captures through both.
 
-usage: run.py [--http | --convert] [--verbose] [NAME-GLOB...]      the binary: $CLAUDE_PROXY_BIN
+usage: run.py [--http] [--convert] [--captures] [--verbose] [NAME-GLOB...]      the binary: $CLAUDE_PROXY_BIN
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "harness")]
 
+import captures  # noqa: E402
 import over_http  # noqa: E402
 import through_convert  # noqa: E402
 
@@ -30,11 +31,13 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--http", action="store_true", help="only over HTTP")
     p.add_argument("--convert", action="store_true", help="only through convert")
+    p.add_argument("--captures", action="store_true", help="only the captures of real servers")
     p.add_argument("--verbose", action="store_true", help="each check, not only the failures")
     p.add_argument("names", nargs="*", metavar="NAME-GLOB")
     a = p.parse_args()
     cases = load(a.names)
-    ways = [w for w, on in ((over_http, a.http), (through_convert, a.convert)) if on] or [over_http, through_convert]
+    chosen = {over_http: a.http, through_convert: a.convert, captures: a.captures}
+    ways = [w for w, on in chosen.items() if on] or [w for w in chosen if w is not captures or not a.names]
     passed = failed = 0
     for way in ways:
         for name, wrong in way.run(cases):
