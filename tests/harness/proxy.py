@@ -23,7 +23,7 @@ def binary() -> str:
     path = os.environ.get("CLAUDE_PROXY_BIN") or str(ROOT / "target/debug/claude-proxy")
     if not os.access(path, os.X_OK):
         sys.exit(f"{path} is not there: build it (cargo build), or set CLAUDE_PROXY_BIN")
-    return path
+    return os.path.abspath(path)
 
 
 def free_port() -> int:
