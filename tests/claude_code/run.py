@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 from proxy import KEY, Proxy, provider  # noqa: E402
-from upstream import Upstream, call, either  # noqa: E402
+from upstream import Upstream, call, either, error  # noqa: E402
 
 CLAUDE, SHOW = os.path.abspath(sys.argv[1]), "--show" in sys.argv
 
@@ -24,7 +24,8 @@ CLAUDE, SHOW = os.path.abspath(sys.argv[1]), "--show" in sys.argv
 class Session:
     """One `claude -p`: its stream-json lines, in a home and a folder of its own."""
 
-    def __init__(self, url: str, model: str, prompt: str, files: dict | None = None, key: str = "none") -> None:
+    def __init__(self, url: str, model: str, prompt: str, files: dict | None = None, key: str = "none",
+                 fails: bool = False) -> None:
         with tempfile.TemporaryDirectory(prefix="claude-code-home-") as home, \
                 tempfile.TemporaryDirectory(prefix="claude-code-work-") as work:
             for name, text in (files or {}).items():
@@ -44,7 +45,7 @@ class Session:
         if SHOW:
             print(f"--- {prompt}\n{p.stdout}\n{p.stderr}")
         self.result = next((e for e in self.lines if e.get("type") == "result"), {})
-        assert self.code == 0 and self.result.get("is_error") is False, \
+        assert (self.code, self.result.get("is_error")) == ((1, True) if fails else (0, False)), \
             f"exit code {self.code}, result {json.dumps(self.result)[:600]}, stderr {p.stderr[-600:]}"
 
     def blocks(self, kind: str) -> list:
@@ -109,18 +110,14 @@ def bash_against_the_demo():
 
 
 def error_in_the_upstreams_words():
-    """What the user reads when the key of the proxy is refused."""
-    from upstream import error
+    """What the user reads when the upstream says no."""
     up = Upstream()
     up.play(error(403, "your plan does not include this model", "permission_error"))
     config = {"ak": KEY, "providers": [provider(up.url, {"id": "glm-test"}, profile="generic")]}
     with Proxy(config) as proxy:
-        try:
-            Session(proxy.url, "glm-test", "Hello?", key=KEY)
-        except AssertionError as e:
-            assert "your plan does not include this model" in str(e), e
-        else:
-            raise AssertionError("a 403 did not end the session")
+        s = Session(proxy.url, "glm-test", "Hello?", key=KEY, fails=True)
+    assert "your plan does not include this model" in s.result["result"], s.result
+    assert s.result["api_error_status"] == 403 and len(up.seen) == 1, (s.result, len(up.seen))
 
 
 def main() -> int:

@@ -85,6 +85,8 @@ class Proxy:
         return self
 
     def __exit__(self, *exc):
+        if self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)       # the second one ends it without the grace time
         self.stop()
         self.dir.cleanup()
 
