@@ -86,7 +86,8 @@ class Proxy:
 
     def __exit__(self, *exc):
         if self.proc.poll() is None:
-            self.proc.send_signal(signal.SIGTERM)       # the second one ends it without the grace time
+            self.proc.send_signal(signal.SIGTERM)       # stop() sends another, which ends it without the grace time
+            time.sleep(0.05)
         self.stop()
         self.dir.cleanup()
 
