@@ -1,7 +1,7 @@
 //! What the conversion costs: `cargo bench`.
 //!
 //! The request has the shape of a Claude Code session under way: 120 KB, 25 tools, 41 messages.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::hint::black_box;
 
