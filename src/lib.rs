@@ -15,6 +15,7 @@
 //! | [`upstream`] | one HTTP exchange with a provider |
 //! | [`server`] | Anthropic's HTTP surface |
 //! | [`cli`] | one file per command |
+//! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
 //!
 //! `serve` on a socket and `convert` on a file run the same code: `serve` is the pump with a
 //! socket on both ends, `convert` is the pump without one. `tests/layers.rs` keeps the arrows.
@@ -22,6 +23,7 @@
 pub mod cli;
 pub mod config;
 pub mod convert;
+pub mod demo;
 pub mod observe;
 pub mod server;
 pub mod upstream;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["server", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe"]),
+    ("demo", &[]),
     ("server", &["upstream", "config", "convert", "wire", "observe"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
@@ -91,7 +92,7 @@ fn paths(code: &str, root: &str) -> Vec<String> {
         while at < bytes.len() {
             match bytes[at] {
                 b if b.is_ascii_alphanumeric() || b == b'_' || b == b':' || b == b'*' => path.push(b as char),
-                b'{' if path.ends_with("::") => {
+                b'{' if path.is_empty() || path.ends_with("::") => {
                     at += 1;
                     loop {
                         while at < bytes.len() && (bytes[at].is_ascii_whitespace() || bytes[at] == b',') {

@@ -21,3 +21,13 @@ fn style(bar: ProgressBar, template: &str) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// How many of `total` steps are done; the message says which one runs.
+pub(super) fn steps(printer: &Printer, total: u64) -> ProgressBar {
+    if !printer.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    style(bar, "{spinner} {pos}/{len} {msg}")
+}

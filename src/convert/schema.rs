@@ -3,6 +3,7 @@
 //! Names of properties are never touched: only keywords where keywords can stand.
 
 use super::profile::SchemaDialect;
+use crate::wire::anthropic::InputSchema;
 use crate::wire::json::{Cursor, JsonError, RawJson, write_str};
 
 type Result<T> = std::result::Result<T, JsonError>;
@@ -11,23 +12,26 @@ type Result<T> = std::result::Result<T, JsonError>;
 ///
 /// # Errors
 /// None in practice: the schema was checked when the request was read.
-pub(super) fn write_parameters(schema: RawJson<'_>, dialect: SchemaDialect, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn write_parameters(
+    schema: &InputSchema<'_>,
+    dialect: SchemaDialect,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let (mut has_type, mut object, mut properties) = (false, true, false);
     out.push(b'{');
     let mut fields = Fields { first: true };
-    schema.cursor().object(|key, cur| -> Result<()> {
+    for (key, value) in &schema.fields {
         match key.raw() {
-            "$schema" => return cur.raw().map(drop),
+            "$schema" => continue,
             "type" => {
                 has_type = true;
-                cur.peek();
-                object = cur.clone().string().is_ok_and(|t| t.raw() == "object");
+                object = value.text() == "\"object\"";
             }
             "properties" => properties = true,
             _ => {}
         }
-        fields.field(key.raw(), cur, dialect, out)
-    })?;
+        fields.field(key.raw(), *value, dialect, out)?;
+    }
     if !has_type {
         fields.key("type", out);
         write_str("object", out);
@@ -82,74 +86,71 @@ impl Fields {
     fn field(
         &mut self,
         key: &str,
-        cur: &mut Cursor<'_>,
+        value: RawJson<'_>,
         dialect: SchemaDialect,
         out: &mut Vec<u8>,
     ) -> Result<()> {
         if dialect == SchemaDialect::Json {
             self.key(key, out);
-            cur.raw()?.write(out);
+            value.write(out);
             return Ok(());
         }
         match key {
-            _ if GEMINI_REFUSES.contains(&key) => drop(cur.raw()?),
+            _ if GEMINI_REFUSES.contains(&key) => {}
             "const" => {
                 self.key("enum", out);
                 out.push(b'[');
-                cur.raw()?.write(out);
+                value.write(out);
                 out.push(b']');
             }
             "format" => {
-                let value = cur.raw()?;
                 if matches!(value.text(), "\"enum\"" | "\"date-time\"") {
                     self.key(key, out);
                     value.write(out);
                 }
             }
-            "properties" if cur.peek() == Some(b'{') => {
+            "properties" if value.is_object() => {
                 self.key(key, out);
                 out.push(b'{');
                 let mut names = Self { first: true };
-                cur.object(|name, cur| -> Result<()> {
+                value.cursor().object(|name, cur| -> Result<()> {
                     names.key(name.raw(), out);
-                    gemini(cur, out)
+                    gemini(cur.raw()?, out)
                 })?;
                 out.push(b'}');
             }
             // These hold data, not schemas.
             "enum" | "required" => {
                 self.key(key, out);
-                cur.raw()?.write(out);
+                value.write(out);
             }
             _ => {
                 self.key(key, out);
-                gemini(cur, out)?;
+                gemini(value, out)?;
             }
         }
         Ok(())
     }
 }
 
-/// Writes whatever comes next; objects (alone or in a list) are schemas.
-fn gemini(cur: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<()> {
-    match cur.peek() {
-        Some(b'{') => {
-            out.push(b'{');
-            let mut fields = Fields { first: true };
-            cur.object(|key, cur| fields.field(key.raw(), cur, SchemaDialect::Gemini, out))?;
-            out.push(b'}');
-        }
-        Some(b'[') => {
-            out.push(b'[');
-            cur.array(|n, cur| -> Result<()> {
-                if n > 0 {
-                    out.push(b',');
-                }
-                gemini(cur, out)
-            })?;
-            out.push(b']');
-        }
-        _ => cur.raw()?.write(out),
+/// Writes a value of a keyword; objects (alone or in a list) are schemas.
+fn gemini(value: RawJson<'_>, out: &mut Vec<u8>) -> Result<()> {
+    if value.is_object() {
+        out.push(b'{');
+        let mut fields = Fields { first: true };
+        value.cursor().object(|key, cur| fields.field(key.raw(), cur.raw()?, SchemaDialect::Gemini, out))?;
+        out.push(b'}');
+    } else if value.text().starts_with('[') {
+        out.push(b'[');
+        value.cursor().array(|n, cur| -> Result<()> {
+            if n > 0 {
+                out.push(b',');
+            }
+            gemini(cur.raw()?, out)
+        })?;
+        out.push(b']');
+    } else {
+        value.write(out);
     }
     Ok(())
 }
@@ -209,10 +210,15 @@ fn strict(cur: &mut Cursor<'_>, is_schema: bool) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::anthropic::Request;
 
     fn written(schema: &str, dialect: SchemaDialect) -> String {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"q"}}],"tools":[{{"name":"f","input_schema":{schema}}}]}}"#
+        );
+        let request = Request::parse(body.as_bytes()).unwrap();
         let mut out = Vec::new();
-        write_parameters(RawJson::parse(schema).unwrap(), dialect, &mut out).unwrap();
+        write_parameters(request.tools[0].input_schema.as_ref().unwrap(), dialect, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -251,7 +251,7 @@ impl<'r, 'a> Offer<'r, 'a> {
                         out.extend_from_slice(b",\"description\":");
                         description.write(out);
                     }
-                    if let Some(schema) = tool.input_schema {
+                    if let Some(schema) = &tool.input_schema {
                         out.extend_from_slice(b",\"parameters\":");
                         let start = out.len();
                         if schema::write_parameters(schema, profile.schema, out).is_err() {
@@ -259,7 +259,7 @@ impl<'r, 'a> Offer<'r, 'a> {
                             out.extend_from_slice(b"{\"type\":\"object\",\"properties\":{}}");
                         }
                         if tool.strict && profile.strict_tools {
-                            if schema::strict_ok(schema) {
+                            if schema::strict_ok(schema.whole) {
                                 out.extend_from_slice(b",\"strict\":true");
                             } else {
                                 losses.add(|| format!("tools[{n}].strict"), "dropped:strict");

@@ -1,1 +1,7 @@
-//! Stub.
+//! What the operator sees: log lines and their field names. A leaf: imports no other layer.
+
+pub mod log;
+pub mod record;
+
+pub use log::{LogFormat, clip};
+pub use record::{Outcome, Record};

@@ -1,1 +1,21 @@
-//! Stub.
+//! One HTTP exchange with a provider.
+//!
+//! awc 3.11 is kept on a short leash here; every setting that is not its default has its
+//! reason beside it, because each of them cost somebody days (see [`client`] and [`body`]).
+//!
+//! awc is not `Send` and panics outside a `LocalSet`: whoever uses this layer runs inside
+//! `actix_rt::System`, with one [`Client`] per worker.
+
+pub mod attempt;
+pub mod body;
+pub mod client;
+mod dial;
+pub mod fault;
+mod framing;
+mod tls;
+
+pub use attempt::{Answer, Limits};
+pub use body::Body;
+pub use client::{Client, Endpoint};
+pub use fault::{Cause, Fault, Retry, Stage};
+pub use tls::{TlsError, tls_config};

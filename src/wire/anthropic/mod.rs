@@ -9,4 +9,4 @@ mod tool;
 pub use block::{Block, BlockKind, Place, Source, ToolChange};
 pub use error::{ApiError, ErrorKind};
 pub use request::{Display, Message, Request, Role, SystemBlock, Thinking, ThinkingKind, Unsupported};
-pub use tool::{Tool, ToolChoice, ToolChoiceKind};
+pub use tool::{InputSchema, Tool, ToolChoice, ToolChoiceKind};

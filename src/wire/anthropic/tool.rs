@@ -13,13 +13,22 @@ pub struct Tool<'a> {
     /// `description`.
     pub description: Option<JsonStr<'a>>,
     /// `input_schema`: an object.
-    pub input_schema: Option<RawJson<'a>>,
+    pub input_schema: Option<InputSchema<'a>>,
     /// `strict`.
     pub strict: bool,
     /// `defer_loading`: not shown to the model until it was found.
     pub defer_loading: bool,
     /// `input_examples` are there.
     pub input_examples: bool,
+}
+
+/// A JSON Schema, taken apart at the top: its fields are found once, when the request is read.
+#[derive(Debug, Clone)]
+pub struct InputSchema<'a> {
+    /// All of it.
+    pub whole: RawJson<'a>,
+    /// Keywords and their values, in order.
+    pub fields: Vec<(JsonStr<'a>, RawJson<'a>)>,
 }
 
 impl Tool<'_> {
@@ -71,7 +80,7 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
                 if cur.peek() != Some(b'{') {
                     return cur.wrong_type("Input should be an object").under("input_schema");
                 }
-                tool.input_schema = Some(cur.raw().under("input_schema")?);
+                tool.input_schema = Some(input_schema(cur).under("input_schema")?);
             }
             "strict" => tool.strict = !cur.null()? && cur.bool().under("strict")?,
             "defer_loading" => tool.defer_loading = !cur.null()? && cur.bool().under("defer_loading")?,
@@ -90,6 +99,16 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
     }
     tool.name = name.unwrap_or_default();
     Ok(tool)
+}
+
+fn input_schema<'a>(cur: &mut Cursor<'a>) -> Result<InputSchema<'a>> {
+    let start = cur.at();
+    let mut fields = Vec::with_capacity(8);
+    cur.object(|key, cur| -> Result<()> {
+        fields.push((key, cur.raw()?));
+        Ok(())
+    })?;
+    Ok(InputSchema { whole: cur.raw_since(start), fields })
 }
 
 pub(super) fn tool_choice<'a>(cur: &mut Cursor<'a>) -> Result<Option<ToolChoice<'a>>> {

@@ -136,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn long_strings_are_checked_to_the_end() {
+        for n in [0, 7, 8, 9, 127, 128, 129, 1000] {
+            let fill = "x".repeat(n);
+            assert!(raw(&format!("\"{fill}\"")).is_ok());
+            assert!(raw(&format!("\"{fill}\n\"")).is_err(), "{n}");
+            assert!(raw(&format!("\"{fill}\\n\u{80}é\"")).is_ok(), "{n}");
+            assert!(raw(&format!("\"{fill}")).is_err());
+        }
+    }
+
+    #[test]
     fn positions_count_lines_and_characters() {
         let text = "{\n  \"é\": x}";
         let e = raw(text).unwrap_err();

@@ -1,0 +1,239 @@
+//! The demo model's Chat Completions endpoint.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::script::{Script, decide};
+
+/// What the demo upstream saw and said, for those who want to watch.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// A request's body.
+    Request(String),
+    /// A `data:` payload of a streamed answer.
+    Chunk(String),
+}
+
+/// The demo upstream; listens from [`Demo::bind`] on, answers while [`Demo::run`] runs.
+#[derive(Debug)]
+pub struct Demo {
+    listener: TcpListener,
+    addr: SocketAddr,
+    /// Between two words.
+    pace: Duration,
+    watch: Option<UnboundedSender<Seen>>,
+}
+
+/// Largest request, in bytes: what the proxy lets through grows a little on its way.
+const MAX_BODY: usize = 64 << 20;
+
+impl Demo {
+    /// Takes a free port on loopback. `pace` is the time between two words of an answer.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn bind(pace: Duration) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let addr = listener.local_addr()?;
+        Ok(Self { listener, addr, pace, watch: None })
+    }
+
+    /// Reports what goes over the wire.
+    #[must_use]
+    pub fn watched_by(mut self, watch: UnboundedSender<Seen>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// For `providers[].base_url`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// A configuration with this upstream as model `demo`, to which every unknown name leads.
+    ///
+    /// The profile's way to ask for reasoning (`chat_template_kwargs.enable_thinking`) is the
+    /// one that [`Demo`] understands.
+    pub fn config_json(&self) -> String {
+        json!({
+            "default_model": "demo",
+            "providers": [{
+                "name": "demo",
+                "base_url": self.base_url(),
+                "api_key": "",
+                "profile": "vllm",
+                "models": [{"id": "demo", "display_name": "Demo (built in)"}],
+            }],
+        })
+        .to_string()
+    }
+
+    /// Answers until it is dropped.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn run(self) -> io::Result<()> {
+        let Self { listener, pace, watch, .. } = self;
+        HttpServer::new(move || {
+            let watch = watch.clone();
+            App::new().app_data(web::PayloadConfig::new(MAX_BODY)).default_service(web::to(
+                move |request: HttpRequest, body: Bytes| {
+                    let watch = watch.clone();
+                    async move { answer(&request, &body, pace, watch) }
+                },
+            ))
+        })
+        .workers(1)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .disable_signals()
+        .shutdown_timeout(0)
+        .listen(listener)?
+        .run()
+        .await
+    }
+}
+
+fn answer(
+    request: &HttpRequest,
+    body: &Bytes,
+    pace: Duration,
+    watch: Option<UnboundedSender<Seen>>,
+) -> HttpResponse {
+    if request.path() == "/v1/models" {
+        return HttpResponse::Ok()
+            .json(json!({"object": "list", "data": [{"id": "demo", "object": "model"}]}));
+    }
+    if request.path() != "/v1/chat/completions" {
+        return HttpResponse::NotFound().json(json!({"error": {"message": "not found"}}));
+    }
+    let Ok(asked) = serde_json::from_slice::<Value>(body) else {
+        return HttpResponse::BadRequest().json(json!({"error": {"message": "the body is not JSON"}}));
+    };
+    if let Some(watch) = &watch {
+        let _ = watch.send(Seen::Request(String::from_utf8_lossy(body).into_owned()));
+    }
+    let script = decide(&asked);
+    let usage = usage(body.len(), &script);
+    if asked.get("stream") != Some(&Value::Bool(true)) {
+        return HttpResponse::Ok().json(whole(&script, &usage));
+    }
+    let with_usage = asked.pointer("/stream_options/include_usage") == Some(&Value::Bool(true));
+    let chunks = chunks(&script, with_usage.then_some(usage));
+    let events = stream::unfold(chunks.into_iter(), move |mut rest| {
+        let watch = watch.clone();
+        async move {
+            let chunk = rest.next()?;
+            tokio::time::sleep(pace).await;
+            let event = Bytes::from(format!("data: {chunk}\n\n"));
+            if let Some(watch) = &watch {
+                let _ = watch.send(Seen::Chunk(chunk));
+            }
+            Some((Ok::<_, io::Error>(event), rest))
+        }
+    });
+    HttpResponse::Ok().content_type("text/event-stream").streaming(Box::pin(events))
+}
+
+/// Words with the space before them, so that joined they are the text again.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().skip(1).find(|(_, c)| *c == ' ').map_or(rest.len(), |(i, _)| i);
+        let (word, tail) = rest.split_at_checked(end)?;
+        rest = tail;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+fn usage(prompt_bytes: usize, script: &Script) -> Value {
+    let count = |text: &str| words(text).count() as u64;
+    let reasoning = count(&script.reasoning);
+    let prompt = 1 + prompt_bytes as u64 / 4;
+    let output = count(&script.text) + reasoning + script.call.as_ref().map_or(0, |_| 12);
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    })
+}
+
+fn finish_reason(script: &Script) -> &'static str {
+    if script.call.is_some() { "tool_calls" } else { "stop" }
+}
+
+fn whole(script: &Script, usage: &Value) -> Value {
+    let mut message = serde_json::Map::new();
+    message.insert("role".to_owned(), "assistant".into());
+    message.insert("content".to_owned(), script.text.clone().into());
+    if !script.reasoning.is_empty() {
+        message.insert("reasoning_content".to_owned(), script.reasoning.clone().into());
+    }
+    if let Some((name, arguments)) = &script.call {
+        let function = json!({"name": name, "arguments": arguments});
+        let calls = json!([{"id": "call_demo", "type": "function", "function": function}]);
+        message.insert("tool_calls".to_owned(), calls);
+    }
+    json!({
+        "id": "chatcmpl-demo", "object": "chat.completion", "created": 0, "model": "demo",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason(script)}],
+        "usage": usage,
+    })
+}
+
+/// The `data:` payloads of a streamed answer.
+fn chunks(script: &Script, usage: Option<Value>) -> Vec<String> {
+    let chunk = |delta: Value, finish: Option<&str>| {
+        json!({
+            "id": "chatcmpl-demo", "object": "chat.completion.chunk", "created": 0, "model": "demo",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        })
+        .to_string()
+    };
+    let mut out = vec![chunk(json!({"role": "assistant", "content": ""}), None)];
+    out.extend(words(&script.reasoning).map(|w| chunk(json!({"reasoning_content": w}), None)));
+    out.extend(words(&script.text).map(|w| chunk(json!({"content": w}), None)));
+    if let Some((name, arguments)) = &script.call {
+        let function = json!({"name": name, "arguments": ""});
+        out.push(chunk(
+            json!({"tool_calls": [{"index": 0, "id": "call_demo", "type": "function", "function": function}]}),
+            None,
+        ));
+        out.extend(words(arguments).map(|piece| {
+            chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), None)
+        }));
+    }
+    out.push(chunk(json!({}), Some(finish_reason(script))));
+    if let Some(usage) = usage {
+        out.push(
+            json!({
+                "id": "chatcmpl-demo", "object": "chat.completion.chunk", "created": 0, "model": "demo",
+                "choices": [], "usage": usage,
+            })
+            .to_string(),
+        );
+    }
+    out.push("[DONE]".to_owned());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn words_join_to_the_text() {
+        for text in ["", "one", "a few  words ", " \u{e9}\u{20ac} x"] {
+            assert_eq!(words(text).collect::<String>(), text);
+        }
+        assert_eq!(words("a b").count(), 2);
+    }
+}

@@ -1,0 +1,82 @@
+//! Setting up the log.
+
+use std::borrow::Cow;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Target of the lines that hold bodies, so that a filter can drop just these.
+pub const BODY: &str = "claude_proxy::body";
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error("log level `{0}`: {1}")]
+    Level(String, tracing_subscriber::filter::ParseError),
+    /// Somebody was faster.
+    #[error("a log is already set up")]
+    Twice,
+}
+
+/// Sends log lines to stderr. `level` is a level, or a filter as
+/// `info,claude_proxy::body=off`.
+///
+/// `ansi`: colour on or off; none: on a terminal only, and never with `NO_COLOR`.
+///
+/// # Errors
+/// A filter that cannot be read, or a second call in one process.
+pub fn init(level: &str, format: LogFormat, ansi: Option<bool>) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(level).map_err(|e| LogError::Level(level.to_owned(), e))?;
+    let ansi = ansi.unwrap_or_else(|| {
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    });
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(ansi).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+    }
+    .map_err(|_| LogError::Twice)
+}
+
+/// The beginning of a text, at most `max` characters; what is left out is counted.
+pub fn clip(text: &[u8], max: usize) -> Cow<'_, str> {
+    // Four bytes hold one character at most: a 2 MB body is not decoded for its first 4,096.
+    let end = max.saturating_add(1).saturating_mul(4).min(text.len());
+    let head = String::from_utf8_lossy(text.get(..end).unwrap_or_default());
+    let Some((cut, _)) = head.char_indices().nth(max) else {
+        return head;
+    };
+    let kept = head.get(..cut).unwrap_or_default();
+    Cow::Owned(format!("{kept}… ({} bytes in all)", text.len()))
+}
+
+/// Logs a body, at most `max` characters of it; 0: nothing.
+pub fn body(max: usize, request_id: &str, what: &'static str, bytes: &[u8]) {
+    if max > 0 && tracing::enabled!(target: "claude_proxy::body", tracing::Level::INFO) {
+        tracing::info!(target: "claude_proxy::body", request_id, what, body = %clip(bytes, max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clip;
+
+    #[test]
+    fn clips_between_characters() {
+        assert_eq!(clip("añb".as_bytes(), 3), "añb");
+        assert_eq!(clip("añ€😀b".as_bytes(), 3), "añ€… (11 bytes in all)");
+        assert_eq!(clip("añ€😀b".as_bytes(), 4), "añ€😀… (11 bytes in all)");
+        assert_eq!(clip("😀😀".as_bytes(), 1), "😀… (8 bytes in all)");
+    }
+}

@@ -1,0 +1,121 @@
+//! One line for each request, whatever became of it.
+
+use std::time::{Duration, Instant};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// The client went away before the end. What a record says until it is told otherwise.
+    #[default]
+    ClientGone,
+    /// Answered in full.
+    Done,
+    /// Answered with an HTTP error.
+    Refused,
+    /// The stream ended with an `error` event.
+    Failed,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What is known of one request. Dropping it writes the line: a request whose client left is
+/// logged as surely as one that was answered.
+#[derive(Debug)]
+pub struct Record {
+    /// Our `request-id`.
+    pub request_id: String,
+    /// The model as the client named it.
+    pub model: String,
+    /// Who was asked.
+    pub provider: String,
+    /// The model as the provider names it.
+    pub remote: String,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// HTTP status of our answer; 0: none was sent.
+    pub status: u16,
+    /// When the request's head was read.
+    pub began: Instant,
+    /// Until the first byte of the answer was ready.
+    pub first_byte: Option<Duration>,
+    /// `usage.input_tokens`.
+    pub input_tokens: u64,
+    /// `usage.output_tokens`.
+    pub output_tokens: u64,
+    /// `usage.cache_read_input_tokens`.
+    pub cached_tokens: u64,
+    /// `stop_reason`.
+    pub stop_reason: &'static str,
+    /// Losses, as in `x-claude-proxy-warnings`.
+    pub warnings: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong.
+    pub error: String,
+}
+
+impl Record {
+    /// For a request that has just come in.
+    pub fn new(request_id: String) -> Self {
+        Self {
+            request_id,
+            model: String::new(),
+            provider: String::new(),
+            remote: String::new(),
+            stream: false,
+            status: 0,
+            began: Instant::now(),
+            first_byte: None,
+            input_tokens: 0,
+            output_tokens: 0,
+            cached_tokens: 0,
+            stop_reason: "",
+            warnings: String::new(),
+            outcome: Outcome::default(),
+            error: String::new(),
+        }
+    }
+
+    /// The answer's first byte is ready; only the first call counts.
+    pub fn mark_first_byte(&mut self) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.began.elapsed());
+        }
+    }
+}
+
+fn ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        tracing::info!(
+            request_id = %self.request_id,
+            model = %self.model,
+            provider = %self.provider,
+            remote = %self.remote,
+            stream = self.stream,
+            status = self.status,
+            first_byte_ms = self.first_byte.map(ms),
+            total_ms = ms(self.began.elapsed()),
+            input_tokens = self.input_tokens,
+            output_tokens = self.output_tokens,
+            cached_tokens = self.cached_tokens,
+            stop_reason = self.stop_reason,
+            warnings = %self.warnings,
+            outcome = self.outcome.as_str(),
+            error = %self.error,
+            "request"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! How many at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
+
+use super::reply::Refusal;
+use crate::wire::anthropic::{ApiError, ErrorKind};
+
+/// Counts running requests over all workers.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    running: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// One running request. Dropping it makes room for the next.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Gate {
+    pub(super) fn new(most: usize) -> Self {
+        Self { running: Arc::default(), most }
+    }
+
+    /// Room for one more, or 529 at once: a queue would only hide the overload.
+    pub(super) fn admit(&self) -> Result<Permit, Refusal> {
+        let before = self.running.fetch_add(1, Ordering::AcqRel);
+        let permit = Permit(Arc::clone(&self.running));
+        if before < self.most {
+            return Ok(permit);
+        }
+        drop(permit);
+        let message =
+            format!("{} requests are running already (max_concurrent_requests); try again", self.most);
+        let refusal = Refusal::from(ApiError::new(529, ErrorKind::Overloaded, message));
+        Err(refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1"))))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gate;
+
+    #[test]
+    fn a_dropped_permit_makes_room() {
+        let gate = Gate::new(2);
+        let (a, _b) = (gate.admit().unwrap(), gate.admit().unwrap());
+        assert_eq!(gate.admit().unwrap_err().error.status, 529);
+        assert!(gate.admit().is_err(), "a refusal takes no room");
+        drop(a);
+        assert!(gate.admit().is_ok());
+    }
+}

@@ -1,0 +1,204 @@
+//! Every route on one screen.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::FutureExt;
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
+use super::admit::Gate;
+use super::auth::Key;
+use super::drain::Drain;
+use super::ids::Ids;
+use super::pump::Scratch;
+use super::reply::{REQUEST_ID, Refusal, json};
+use super::{count_tokens, messages, models, probe};
+use crate::config::{Config, Provider};
+use crate::upstream::{Client, Endpoint};
+use crate::wire::anthropic::{ApiError, ErrorKind};
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Arc<Config>,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) key: Option<Key>,
+    pub(super) gate: Gate,
+    pub(super) drain: Drain,
+    pub(super) counting: Arc<Semaphore>,
+}
+
+/// What one worker has: awc is not `Send`, so each has connections of its own.
+pub(super) struct Worker {
+    pub(super) config: Arc<Config>,
+    key: Option<Key>,
+    pub(super) gate: Gate,
+    pub(super) drain: Drain,
+    pub(super) counting: Arc<Semaphore>,
+    pub(super) ids: Ids,
+    pub(super) scratch: RefCell<Scratch>,
+    /// One for each provider, found by its address.
+    endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let client = Client::new(shared.tls.clone(), shared.config.connect_timeout);
+        let mut endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)> = Vec::new();
+        for model in &shared.config.models {
+            let provider = &model.provider;
+            if !endpoints.iter().any(|(at, _)| *at == Arc::as_ptr(provider)) {
+                let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
+                endpoints.push((Arc::as_ptr(provider), endpoint));
+            }
+        }
+        Self {
+            config: Arc::clone(&shared.config),
+            key: shared.key.clone(),
+            gate: shared.gate.clone(),
+            drain: shared.drain.clone(),
+            counting: Arc::clone(&shared.counting),
+            ids: Ids::default(),
+            scratch: RefCell::default(),
+            endpoints,
+        }
+    }
+
+    pub(super) fn endpoint(&self, provider: &Arc<Provider>) -> Result<&Endpoint, ApiError> {
+        match self.endpoints.iter().find(|(at, _)| *at == Arc::as_ptr(provider)) {
+            Some((_, Ok(endpoint))) => Ok(endpoint),
+            Some((_, Err(error))) => Err(error.clone()),
+            None => Err(ApiError::new(500, ErrorKind::Api, "internal error: provider without endpoint")),
+        }
+    }
+}
+
+/// Answers every request. Whatever happens, the answer has a `request-id`, and a panic costs
+/// this request alone: actix would close the connection without a word.
+pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let id = worker.ids.request_id();
+    let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
+    let mut answer = match routed {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(refusal)) => refusal.answer(&id),
+        Err(_) => {
+            let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
+            Refusal::from(error).answer(&id)
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(REQUEST_ID, id);
+    }
+    answer
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    request: &HttpRequest,
+    payload: Payload,
+    id: &str,
+) -> Result<HttpResponse, Refusal> {
+    let (path, doubled) = tidy(request.uri().path());
+    if let Some(key) = &worker.key
+        && (path == "/v1" || path.starts_with("/v1/"))
+    {
+        key.check(request.headers())?;
+    }
+    if doubled {
+        warn_doubled();
+    }
+    let method = request.method();
+    let get = method == Method::GET || method == Method::HEAD;
+    let post = method == Method::POST;
+    match path.as_ref() {
+        "/v1/messages" if post => messages::messages(worker, request, payload, id).await,
+        "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload).await,
+        "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, &path, "POST")),
+        "/v1/models" if get => {
+            Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
+        }
+        "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
+        "/ready" if get => Ok(probe::ready(&worker.drain)),
+        "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" => {
+            Err(not_allowed(method, &path, "GET, HEAD"))
+        }
+        other => match other.strip_prefix("/v1/models/") {
+            Some(model) if get => Ok(json(models::one(&worker.config, model)?)),
+            Some(_) => Err(not_allowed(method, &path, "GET, HEAD")),
+            None => Err(not_found(other)),
+        },
+    }
+}
+
+/// Once in the log, not once a request.
+fn warn_doubled() {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "a client asks for /v1/v1/...: its base URL ends in /v1 and should not; answered all the same"
+        );
+    });
+}
+
+/// The path without doubled or trailing slashes, and whether it began with `/v1` twice: the
+/// commonest mistake is a base URL that ends in `/v1`.
+fn tidy(path: &str) -> (Cow<'_, str>, bool) {
+    let mut path = Cow::Borrowed(path);
+    if path.contains("//") || (path.len() > 1 && path.ends_with('/')) {
+        let mut clean = String::with_capacity(path.len());
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            clean.push('/');
+            clean.push_str(part);
+        }
+        if clean.is_empty() {
+            clean.push('/');
+        }
+        path = Cow::Owned(clean);
+    }
+    let doubled = path.starts_with("/v1/v1/") || path == "/v1/v1";
+    while path.starts_with("/v1/v1/") || path == "/v1/v1" {
+        path = Cow::Owned(path.chars().skip("/v1".len()).collect());
+    }
+    (path, doubled)
+}
+
+fn not_found(path: &str) -> Refusal {
+    let path: String = path.chars().take(200).collect();
+    ApiError::new(404, ErrorKind::NotFound, format!("there is nothing at {path}")).into()
+}
+
+fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
+    let method: String = method.as_str().chars().take(20).collect();
+    let path: String = path.chars().take(200).collect();
+    let message = format!("{method} is not allowed for {path}; allowed: {allow}");
+    Refusal::from(ApiError::new(405, ErrorKind::InvalidRequest, message))
+        .with(ALLOW, Some(HeaderValue::from_static(allow)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tidy;
+
+    #[test]
+    fn slashes_and_doubled_versions_do_no_harm() {
+        for (path, want, doubled) in [
+            ("/v1/messages", "/v1/messages", false),
+            ("//v1//messages/", "/v1/messages", false),
+            ("/", "/", false),
+            ("//", "/", false),
+            ("/v1/v1/messages", "/v1/messages", true),
+            ("/v1/v1/v1/models/", "/v1/models", true),
+            ("/v1/models/a%2Fb", "/v1/models/a%2Fb", false),
+        ] {
+            assert_eq!(tidy(path), (want.into(), doubled), "{path}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The clocks of one stream, on one timer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config::Config;
+
+/// From the upstream's head until we commit to a 200 although no event has come. Until then
+/// an upstream error is a real HTTP error.
+const GRACE: Duration = Duration::from_secs(20);
+/// Silence after `finish_reason` that ends a stream: some servers never say `[DONE]` and keep
+/// the connection open.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Silence towards the client.
+    Ping,
+    /// Commit to a 200.
+    Commit,
+    /// The first event took too long.
+    FirstEvent(Duration),
+    /// The upstream fell silent.
+    Idle(Duration),
+    /// The answer is whole, only its end is missing.
+    Settled,
+}
+
+/// Where the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Phase {
+    /// Our head is out.
+    pub(super) committed: bool,
+    /// `finish_reason` has come.
+    pub(super) finished: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Clocks {
+    first_event_limit: Duration,
+    idle: Duration,
+    /// Zero: no pings.
+    ping: Duration,
+    began: Instant,
+    head: Instant,
+    /// An event has come.
+    eventful: bool,
+    /// Last upstream byte, comments included.
+    heard: Option<Instant>,
+    /// Last byte to the client.
+    sent: Instant,
+    /// Fires no later than the next clock. It is moved only after it fired: while bytes flow,
+    /// clocks move on without a touch of the timer.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Clocks {
+    /// For an exchange that began at `began` and whose head is here now.
+    pub(super) fn new(config: &Config, began: Instant) -> Self {
+        let head = Instant::now();
+        let first = (head + GRACE).min(began + config.upstream_timeout);
+        Self {
+            first_event_limit: config.upstream_timeout,
+            idle: config.stream_idle_timeout,
+            ping: config.ping_interval,
+            began,
+            head,
+            eventful: false,
+            heard: None,
+            sent: head,
+            timer: Box::pin(sleep_until(first)),
+        }
+    }
+
+    /// Upstream bytes came.
+    pub(super) fn hear(&mut self) {
+        self.heard = Some(Instant::now());
+    }
+
+    /// An upstream event came.
+    pub(super) fn event(&mut self) {
+        self.eventful = true;
+    }
+
+    /// Bytes go to the client.
+    pub(super) fn send(&mut self) {
+        self.sent = Instant::now();
+    }
+
+    /// Each clock that runs: when it is due, and what for.
+    fn running(&self, phase: Phase) -> impl Iterator<Item = (Instant, Due)> {
+        let first = (!self.eventful)
+            .then(|| (self.began + self.first_event_limit, Due::FirstEvent(self.first_event_limit)));
+        let settled = self.heard.filter(|_| phase.finished).map(|t| (t + SETTLED, Due::Settled));
+        let idle = self.heard.map(|t| (t + self.idle, Due::Idle(self.idle)));
+        let commit = (!phase.committed).then(|| (self.head + GRACE, Due::Commit));
+        let ping = (phase.committed && !self.ping.is_zero()).then(|| (self.sent + self.ping, Due::Ping));
+        // In this order: what ends the stream before what keeps it going.
+        [settled, first, idle, commit, ping].into_iter().flatten()
+    }
+
+    /// Ready when something is due.
+    pub(super) fn poll(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Due> {
+        loop {
+            let now = Instant::now();
+            if let Some((_, due)) = self.running(phase).find(|(at, _)| *at <= now) {
+                return Poll::Ready(due);
+            }
+            let Some(next) = self.running(phase).map(|(at, _)| at).min() else {
+                return Poll::Pending;
+            };
+            if self.timer.is_elapsed() || self.timer.deadline() > next {
+                self.timer.as_mut().reset(next);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}

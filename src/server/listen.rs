@@ -1,0 +1,166 @@
+//! Binding, running, ending.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Payload};
+use actix_web::{App, HttpRequest, HttpServer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::admit::Gate;
+use super::app::{Shared, Worker, answer};
+use super::auth::Key;
+use super::drain::Drain;
+use crate::config::Config;
+use crate::upstream::{TlsError, tls_config};
+
+/// `/ready` says no for this long before the listener closes: load balancers that probe
+/// every second have looked away by then.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+/// Bytes that a client does not acknowledge for this long cut it off.
+#[cfg(target_os = "linux")]
+const CLIENT_WRITE: Duration = Duration::from_secs(60);
+
+/// Tells a server to stop: the first message starts the way out, a second one ends it.
+pub type Stop = mpsc::UnboundedReceiver<()>;
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// No address for the configured host.
+    #[error("host `{0}`: {1}")]
+    Host(String, #[source] io::Error),
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// A provider's URL is `https`, and TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The proxy.
+#[derive(Debug)]
+pub struct Server;
+
+/// A proxy that listens; nothing is answered until [`Bound::run`].
+pub struct Bound {
+    config: Arc<Config>,
+    listener: TcpListener,
+    addr: SocketAddr,
+    shared: Shared,
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the configured address.
+    ///
+    /// # Errors
+    /// The address is taken or does not exist, or TLS is unusable.
+    pub fn bind(config: Arc<Config>) -> Result<Bound, BindError> {
+        let host = |e| BindError::Host(config.host.clone(), e);
+        let addr = (config.host.as_str(), config.port)
+            .to_socket_addrs()
+            .map_err(host)?
+            .next()
+            .ok_or_else(|| host(io::Error::other("no such host")))?;
+        let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
+        let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
+        // The trust store costs megabytes and milliseconds: only where it is needed.
+        let https = config.models.iter().any(|m| m.provider.completions_url.starts_with("https:"));
+        let shared = Shared {
+            tls: if https { Some(tls_config()?) } else { None },
+            key: config.ak.as_ref().map(Key::new),
+            gate: Gate::new(config.max_concurrent_requests),
+            drain: Drain::default(),
+            counting: Arc::new(Semaphore::new(2)),
+            config: Arc::clone(&config),
+        };
+        Ok(Bound { config, listener, addr, shared })
+    }
+}
+
+fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows this option would let two processes share the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: a reader that stopped reading is cut.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(CLIENT_WRITE))?;
+    socket.bind(&addr.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    /// Where it listens; the real port if 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until told to stop. Must run inside `actix_rt::System`.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn run(self, mut stop: Stop) -> io::Result<()> {
+        let Self { config, listener, shared, .. } = self;
+        let drain = shared.drain.clone();
+        let grace = config.shutdown_grace;
+        let server = HttpServer::new(move || {
+            let worker = Rc::new(Worker::new(&shared));
+            App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
+                answer(Rc::clone(&worker), request, payload)
+            }))
+        })
+        .workers(config.workers.max(1))
+        // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
+        .tcp_nodelay(true)
+        // With half-closed connections a client that left is not noticed until its stream ends.
+        .h1_allow_half_closed(false)
+        .client_request_timeout(Duration::from_secs(5))
+        // Longer than load balancers keep theirs, or they lose the race.
+        .keep_alive(Duration::from_secs(75))
+        .max_connections(100_000)
+        // Ours is the deadline that counts, and it tells the clients.
+        .shutdown_timeout(grace.as_secs() + 10)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        let handle = server.handle();
+        let way_out = async {
+            if stop.recv().await.is_none() {
+                // Nobody is left who could say stop.
+                std::future::pending::<()>().await;
+            }
+            drain.begin();
+            let closing = async {
+                tokio::time::sleep(LAME_DUCK.min(grace)).await;
+                handle.stop(true).await;
+            };
+            let deadline = async {
+                tokio::time::sleep(grace).await;
+                drain.force();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = closing => {}
+                () = deadline => {}
+                Some(()) = stop.recv() => handle.stop(false).await,
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = server => ended,
+            () = way_out => Ok(()),
+        }
+    }
+}

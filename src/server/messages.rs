@@ -1,0 +1,158 @@
+//! `POST /v1/messages`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::app::Worker;
+use super::pump::{Pump, note};
+use super::reply::{RETRY_AFTER_MS, Refusal, WARNINGS, json};
+use super::{intake, models, whole};
+use crate::config::Model;
+use crate::convert::{self, Converted, ReplyContext, StreamTranslator, WholeAnswer};
+use crate::observe::{Outcome, Record, log};
+use crate::upstream::{Answer, Endpoint, Limits};
+use crate::wire::anthropic::Request;
+
+/// Longest error body that is read, in bytes.
+const MAX_ERROR: usize = 1 << 20;
+
+/// Answers one request; its line is in the log when the answer has been sent, or its client
+/// has left.
+pub(super) async fn messages(
+    worker: &Rc<Worker>,
+    request: &HttpRequest,
+    payload: Payload,
+    request_id: &str,
+) -> Result<HttpResponse, Refusal> {
+    let mut record = Record::new(request_id.to_owned());
+    let noted = |refusal: Refusal, record: &mut Record| {
+        refusal.note(record);
+        refusal
+    };
+    let permit = worker.gate.admit().map_err(|r| noted(r, &mut record))?;
+    let (model, converted) =
+        prepare(worker, request, payload, &mut record).await.map_err(|r| noted(r, &mut record))?;
+    if converted.answer_locally {
+        return Ok(local(converted, record));
+    }
+    let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
+    let warnings = HeaderValue::from_str(&record.warnings).ok().filter(|v| !v.is_empty());
+    let endpoint = worker.endpoint(&model.provider).map_err(|e| noted(e.into(), &mut record))?;
+    let asked = ask(worker, endpoint, body.into(), upstream_streams, &reply);
+    if client_streams {
+        let answer = worker
+            .drain
+            .bound(asked)
+            .await
+            .unwrap_or_else(|e| Err(e.into()))
+            .map_err(|r| noted(r, &mut record))?;
+        let pump = Pump::new(Rc::clone(worker), endpoint.name.clone(), answer, reply, record, permit);
+        let pump = pump.open().await?;
+        let mut answer = stream_head();
+        if let Some(warnings) = warnings {
+            answer.insert_header((WARNINGS, warnings));
+        }
+        return Ok(answer.body(pump));
+    }
+    let context = reply.clone();
+    let work = async {
+        let answer = asked.await?;
+        whole::read(worker, &endpoint.name, answer, context, &mut record).await.map_err(Refusal::from)
+    };
+    let result = worker.drain.bound(work).await.unwrap_or_else(|e| Err(e.into()));
+    let answer = result.map_err(|r| noted(r, &mut record))?;
+    drop(permit);
+    Ok(whole_answer(answer, &mut record))
+}
+
+/// Reads, checks, routes and converts the request. Its body is gone when this returns.
+async fn prepare(
+    worker: &Worker,
+    request: &HttpRequest,
+    payload: Payload,
+    record: &mut Record,
+) -> Result<(Arc<Model>, Converted), Refusal> {
+    let config = &worker.config;
+    let bytes = intake::read(request, payload, config.max_body_bytes).await?;
+    let request = Request::parse(&bytes)?;
+    record.model = request.model.chars().take(128).collect();
+    record.stream = request.stream;
+    let model = config.route(&request.model).ok_or_else(|| models::unknown(config, &request.model))?;
+    record.provider.clone_from(&model.provider.name);
+    record.remote.clone_from(&model.spec.remote_id);
+    let mut converted = convert::request(&request, model.profile, &model.spec)?;
+    converted.reply.provider.clone_from(&model.provider.name);
+    converted.reply.seed = worker.ids.random();
+    converted.reply.preview_chars = config.log_stream_text_preview_chars;
+    record.warnings = converted.losses.tokens().join(", ");
+    log::body(config.log_body_max_chars, &record.request_id, "upstream request", &converted.body);
+    Ok((Arc::clone(model), converted))
+}
+
+/// Asks the upstream; its errors in Anthropic's words.
+async fn ask(
+    worker: &Worker,
+    endpoint: &Endpoint,
+    body: Bytes,
+    stream: bool,
+    context: &ReplyContext,
+) -> Result<Answer, Refusal> {
+    let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
+    let answer = endpoint.send(body, stream, limits).await.map_err(|f| f.api_error(&endpoint.name))?;
+    if answer.status < 400 {
+        return Ok(answer);
+    }
+    let status = answer.status;
+    let (retry_after, retry_after_ms) = answer.retry_after();
+    let until = answer.began + limits.answer;
+    let mut body = answer.body;
+    let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+    let error = convert::error::error(status, &text.unwrap_or_default(), &endpoint.name, Some(context));
+    // Never invented, and only where waiting helps.
+    if status == 429 || status >= 500 {
+        return Err(Refusal::from(error).with(RETRY_AFTER, retry_after).with(RETRY_AFTER_MS, retry_after_ms));
+    }
+    Err(error.into())
+}
+
+fn stream_head() -> actix_web::HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer
+        .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-cache"));
+    answer
+}
+
+fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
+    note(record, &answer.summary);
+    record.mark_first_byte();
+    record.status = 200;
+    record.outcome = Outcome::Done;
+    let mut response = json(answer.body);
+    if let Ok(warnings) = HeaderValue::from_str(&record.warnings)
+        && !warnings.is_empty()
+    {
+        response.headers_mut().insert(WARNINGS, warnings);
+    }
+    response
+}
+
+/// `max_tokens: 0`: an empty answer of our own.
+fn local(converted: Converted, mut record: Record) -> HttpResponse {
+    if !converted.client_streams {
+        return whole_answer(convert::response::empty(converted.reply), &mut record);
+    }
+    let mut out = Vec::new();
+    let mut translator = StreamTranslator::new(converted.reply);
+    translator.finish_empty(&mut out);
+    note(&mut record, &translator.summary());
+    record.status = 200;
+    record.outcome = Outcome::Done;
+    stream_head().body(out)
+}

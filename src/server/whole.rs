@@ -1,0 +1,122 @@
+//! A whole answer, also where the upstream sent it as a stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::app::Worker;
+use super::form::Form;
+use super::pump::{MAX_EVENT, is_done};
+use crate::convert::{self, ReplyContext, UpstreamEnd, WholeAnswer, WholeTranslator};
+use crate::observe::{Record, log};
+use crate::upstream::body::MAX_WHOLE;
+use crate::upstream::{Answer, Cause, Fault, Stage};
+use crate::wire::anthropic::ApiError;
+use crate::wire::sse::SseDecoder;
+
+/// Silence after `finish_reason` that ends a streamed answer.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Reads and converts the answer; `upstream_timeout` bounds all of it.
+pub(super) async fn read(
+    worker: &Worker,
+    provider: &str,
+    answer: Answer,
+    context: ReplyContext,
+    record: &mut Record,
+) -> Result<WholeAnswer, ApiError> {
+    let limit = worker.config.upstream_timeout;
+    let until = answer.began + limit;
+    let content_type = answer.content_type();
+    let mut body = answer.body;
+    let told = |fault: Fault| fault.api_error(provider);
+    let late = || told(Fault::new(Stage::Body, Cause::Timeout(limit)));
+
+    // Enough of it to tell what it is.
+    let mut head = Bytes::new();
+    let form = loop {
+        if let Some(form) = Form::of(&content_type, &head) {
+            break form;
+        }
+        match timeout_at(until, body.chunk()).await.map_err(|_| late())? {
+            Some(chunk) => head = chunk.map_err(told)?,
+            None => break Form::Whole,
+        }
+    };
+    record.mark_first_byte();
+    if form == Form::Whole {
+        let whole = body.rest(head, MAX_WHOLE, until, limit).await.map_err(told)?;
+        log::body(worker.config.log_body_max_chars, &record.request_id, "upstream answer", &whole);
+        return convert::response(&whole, context);
+    }
+
+    let mut fold = Fold::new(context);
+    let mut idle = worker.config.stream_idle_timeout;
+    let mut next = Some(Ok(head));
+    let end = loop {
+        match next {
+            Some(Ok(bytes)) if fold.take(&bytes)? => {
+                break UpstreamEnd::DoneMarker;
+            }
+            Some(Ok(_)) => {}
+            Some(Err(fault)) => {
+                tracing::debug!(request_id = %record.request_id, %fault, "the upstream's stream broke");
+                break fold.last()?;
+            }
+            None => break fold.last()?,
+        }
+        if fold.translator.finish_seen() {
+            idle = SETTLED;
+        }
+        let silent = Instant::now() + idle;
+        next = match timeout_at(until.min(silent), body.chunk()).await {
+            Ok(next) => next,
+            Err(_) if fold.translator.finish_seen() => break UpstreamEnd::Eof,
+            Err(_) if until <= silent => return Err(late()),
+            Err(_) => return Err(told(Fault::new(Stage::Body, Cause::Idle(idle)))),
+        };
+    };
+    if end == UpstreamEnd::DoneMarker {
+        body.linger();
+    }
+    let whole = fold.translator.finish(end)?;
+    log::body(worker.config.log_body_max_chars, &record.request_id, "answer", &whole.body);
+    Ok(whole)
+}
+
+/// Folds the events of a stream.
+struct Fold {
+    decoder: SseDecoder,
+    translator: WholeTranslator,
+}
+
+impl Fold {
+    fn new(context: ReplyContext) -> Self {
+        Self { decoder: SseDecoder::new(MAX_EVENT), translator: WholeTranslator::new(context) }
+    }
+
+    /// True: the stream said that it is done.
+    fn take(&mut self, bytes: &[u8]) -> Result<bool, ApiError> {
+        self.decoder.push(bytes);
+        while let Some(event) = self.decoder.next_event() {
+            let event = event.map_err(|e| ApiError::bad_gateway(e.to_string()))?;
+            if is_done(event.data) {
+                return Ok(true);
+            }
+            self.translator.push(event.name, event.data)?;
+        }
+        Ok(false)
+    }
+
+    /// The body has ended: takes the event that lacks its blank line.
+    fn last(&mut self) -> Result<UpstreamEnd, ApiError> {
+        while let Some(Ok(event)) = self.decoder.last_event() {
+            if is_done(event.data) {
+                return Ok(UpstreamEnd::DoneMarker);
+            }
+            self.translator.push(event.name, event.data)?;
+        }
+        Ok(UpstreamEnd::Eof)
+    }
+}

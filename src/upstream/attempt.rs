@@ -1,0 +1,181 @@
+//! Sending a request and waiting for the head of its answer.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use awc::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use awc::{ClientResponse, FrozenClientRequest};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+
+use super::Body;
+use super::client::Endpoint;
+use super::dial::{PROGRESS, Progress};
+use super::fault::{Cause, Fault, Retry, Stage};
+
+/// How long an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Resolve, TCP and TLS together.
+    pub connect: Duration,
+    /// From the start until the answer's head, both attempts included.
+    pub answer: Duration,
+}
+
+/// The head of an answer; its body is still to be read.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The rest.
+    pub body: Body,
+    /// When the exchange began: clocks that include the waiting start here.
+    pub began: Instant,
+    /// When the connection was ready.
+    pub connected: Option<Instant>,
+    /// The connection came from the pool.
+    pub reused: bool,
+    /// A pooled connection had died and the request was sent a second time.
+    pub retried: bool,
+}
+
+impl Answer {
+    /// `content-type`, lower case, without its parameters.
+    pub fn content_type(&self) -> String {
+        let value = self.body.header(&CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
+    pub fn retry_after(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
+        const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+        (self.body.header(&RETRY_AFTER).cloned(), self.body.header(&RETRY_AFTER_MS).cloned())
+    }
+}
+
+impl Endpoint {
+    /// Sends a Chat Completions request and waits for the head of the answer.
+    ///
+    /// Dropping the future cancels the exchange: the connection is closed at once. A pooled
+    /// connection that was closed unanswered costs one more attempt with the same bytes.
+    ///
+    /// # Errors
+    /// Whatever keeps the head from coming; also redirects and compressed answers.
+    pub async fn send(&self, body: Bytes, stream: bool, limits: Limits) -> Result<Answer, Fault> {
+        let began = Instant::now();
+        let request = if stream { &self.stream } else { &self.whole };
+        let mut retried = false;
+        loop {
+            let progress = Rc::new(Progress::default());
+            match attempt(request, body.clone(), &progress, began, limits).await {
+                Ok(response) => {
+                    let answer = Answer {
+                        status: response.status().as_u16(),
+                        body: Body::new(response),
+                        began,
+                        connected: progress.connected.get(),
+                        reused: !progress.dialled.get(),
+                        retried,
+                    };
+                    return accept(answer);
+                }
+                Err(fault) if !retried && fault.retry == Retry::IfReused && !progress.dialled.get() => {
+                    tracing::debug!(provider = %self.name, %fault, "a pooled connection had closed: sent again");
+                    retried = true;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+}
+
+/// Refuses answers that must not be read.
+fn accept(answer: Answer) -> Result<Answer, Fault> {
+    if (300..400).contains(&answer.status) {
+        return Err(Fault::new(Stage::Head, Cause::Redirect(answer.status)));
+    }
+    if answer.status < 400
+        && let Some(encoding) = answer.body.encoding()
+    {
+        return Err(Fault::new(Stage::Head, Cause::Encoded(encoding)));
+    }
+    Ok(answer)
+}
+
+async fn attempt(
+    request: &FrozenClientRequest,
+    bytes: Bytes,
+    progress: &Rc<Progress>,
+    began: Instant,
+    limits: Limits,
+) -> Result<ClientResponse, Fault> {
+    let send = request.send_body(Outgoing { rest: bytes, progress: Rc::clone(progress) });
+    // Unconstrained: awc probes pooled sockets by polling them, and takes the `Pending` that
+    // tokio's cooperative budget answers after about 128 polls for "alive". With some hundred
+    // dead connections in the pool it would hand these out.
+    let mut send = pin!(tokio::task::unconstrained(PROGRESS.scope(Rc::clone(progress), send)));
+    let connect_by = Instant::now() + limits.connect;
+    let answer_by = began + limits.answer;
+    let mut clock = pin!(sleep_until(connect_by.min(answer_by)));
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = send.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|e| with_limits(Fault::from(e), limits)));
+        }
+        while clock.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now >= answer_by {
+                return Poll::Ready(Err(Fault::new(Stage::Head, Cause::Timeout(limits.answer))));
+            }
+            if progress.connected.get().is_none() && now >= connect_by {
+                return Poll::Ready(Err(Fault::new(Stage::Connect, Cause::ConnectTimeout(limits.connect))));
+            }
+            clock.as_mut().reset(answer_by);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// awc does not say which limit it was that ran out.
+fn with_limits(mut fault: Fault, limits: Limits) -> Fault {
+    match &mut fault.cause {
+        Cause::ConnectTimeout(d) => *d = limits.connect,
+        Cause::Timeout(d) => *d = limits.answer,
+        _ => {}
+    }
+    fault
+}
+
+/// The request's body. Large ones go to awc in slices, so that its write buffer, which lives
+/// as long as the stream, does not grow to a second copy.
+struct Outgoing {
+    rest: Bytes,
+    progress: Rc<Progress>,
+}
+
+/// Bytes handed over at once.
+const SLICE: usize = 64 * 1024;
+
+impl MessageBody for Outgoing {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.rest.len() as u64)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        if self.progress.connected.get().is_none() {
+            self.progress.connected.set(Some(Instant::now()));
+        }
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let slice = self.rest.len().min(SLICE);
+        Poll::Ready(Some(Ok(self.rest.split_to(slice))))
+    }
+}

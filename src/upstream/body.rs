@@ -1,0 +1,156 @@
+//! Reading an answer's body, and not believing that it is whole because it ended.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use awc::ClientResponse;
+use awc::http::Version;
+use awc::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::{Cause, Fault, Stage};
+
+/// Largest whole answer that is kept, in bytes.
+pub const MAX_WHOLE: usize = 64 << 20;
+
+/// The body of an answer. Dropping it closes the connection at once.
+#[derive(Debug)]
+pub struct Body {
+    response: ClientResponse,
+    /// From content-length, in bytes.
+    announced: Option<u64>,
+    /// Bytes that have come.
+    received: u64,
+    ended: bool,
+}
+
+impl Body {
+    pub(super) fn new(response: ClientResponse) -> Self {
+        let announced =
+            response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        Self { response, announced, received: 0, ended: false }
+    }
+
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.response.headers().get(name)
+    }
+
+    /// The content-encoding, if there is one.
+    pub(super) fn encoding(&self) -> Option<String> {
+        let value = self.header(&CONTENT_ENCODING)?.to_str().unwrap_or("unreadable");
+        let value = value.trim();
+        (!value.is_empty() && !value.eq_ignore_ascii_case("identity"))
+            .then(|| value.chars().filter(|c| !c.is_control()).take(40).collect())
+    }
+
+    /// HTTP/1.1 with neither content-length nor chunks: awc gives an empty body for it.
+    fn unframed(&self) -> bool {
+        self.response.version() == Version::HTTP_11
+            && self.announced.is_none()
+            && !self.response.headers().contains_key(TRANSFER_ENCODING)
+    }
+
+    /// The next bytes; none when the body has ended.
+    ///
+    /// awc reports a body that was cut, by a closed connection, as a clean end. A short one is
+    /// noticed here when its length was announced; otherwise "ended" does not mean "complete",
+    /// and only the protocol (`finish_reason`, `[DONE]`, JSON that parses) tells.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.response).poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.received += bytes.len() as u64;
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Ready(Some(Err(e))) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(e.into())))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                let cause = match self.announced {
+                    Some(announced) if announced != self.received => {
+                        Cause::Truncated { received: self.received, announced }
+                    }
+                    None if self.received == 0 && self.unframed() => Cause::Unframed,
+                    _ => return Poll::Ready(None),
+                };
+                Poll::Ready(Some(Err(Fault::new(Stage::Body, cause))))
+            }
+        }
+    }
+
+    /// The next bytes; none when the body has ended. See [`Body::poll_chunk`].
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, Fault>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// All that is left, after `head`, which was read already.
+    ///
+    /// # Errors
+    /// Cut off, larger than `cap` bytes, or not there by `until`, which is `limit` after the start.
+    pub async fn rest(
+        &mut self,
+        head: Bytes,
+        cap: usize,
+        until: Instant,
+        limit: Duration,
+    ) -> Result<Bytes, Fault> {
+        let collect = async {
+            if head.len() > cap {
+                return Err(Fault::new(Stage::Body, Cause::TooLarge(cap)));
+            }
+            let Some(first) = self.chunk().await else { return Ok(head) };
+            let first = first?;
+            let announced = usize::try_from(self.announced.unwrap_or(0)).unwrap_or(cap).min(cap);
+            let mut all = BytesMut::with_capacity(announced.max(head.len() + first.len()));
+            all.extend_from_slice(&head);
+            let mut next = Some(Ok(first));
+            while let Some(chunk) = next {
+                let chunk = chunk?;
+                if all.len() + chunk.len() > cap {
+                    return Err(Fault::new(Stage::Body, Cause::TooLarge(cap)));
+                }
+                all.extend_from_slice(&chunk);
+                next = self.chunk().await;
+            }
+            Ok(all.freeze())
+        };
+        timeout_at(until, collect)
+            .await
+            .unwrap_or_else(|_| Err(Fault::new(Stage::Body, Cause::Timeout(limit))))
+    }
+
+    /// Reads on for a moment, in the background, so that a connection whose stream said
+    /// `[DONE]` can be used again.
+    ///
+    /// Servers write the last chunk of the framing a little after that marker; dropping the
+    /// body at once would cost the next request a new connection.
+    pub fn linger(mut self) {
+        const MOMENT: Duration = Duration::from_millis(200);
+        const MOST: u64 = 64 * 1024;
+        if self.ended {
+            return;
+        }
+        let most = self.received + MOST;
+        let drain = async move {
+            while let Some(Ok(_)) = self.chunk().await {
+                if self.received > most {
+                    break;
+                }
+            }
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded in time and bytes; holds nothing but the connection"
+        )]
+        actix_web::rt::spawn(tokio::time::timeout(MOMENT, drain));
+    }
+}

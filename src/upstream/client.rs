@@ -1,0 +1,122 @@
+//! awc, set up as a proxy needs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
+use awc::{FrozenClientRequest, http::Uri};
+use rustls::ClientConfig;
+
+use super::dial::dialler;
+use super::fault::{Cause, Fault, Stage};
+use crate::config::Provider;
+
+/// How we introduce ourselves.
+const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
+
+/// Connections to all providers of one worker.
+#[derive(Clone)]
+pub struct Client {
+    awc: awc::Client,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
+    /// Without `tls`, `https` URLs cannot be asked.
+    pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
+        let mut connector = awc::Connector::new()
+            .connector(dialler())
+            // 100 by default, streams included: the 101st request would wait. Admission is ours.
+            .limit(0)
+            .timeout(connect)
+            .handshake_timeout(connect)
+            .conn_keep_alive(Duration::from_secs(10))
+            .conn_lifetime(Duration::from_secs(300));
+        if let Some(tls) = tls {
+            connector = connector.rustls_0_23(tls);
+        }
+        let awc = awc::Client::builder()
+            .connector(connector)
+            // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
+            .disable_timeout()
+            // Up to ten by default, body and `api-key` included.
+            .disable_redirects()
+            // `date` and `accept-encoding: gzip` by default.
+            .no_default_headers()
+            .finish();
+        Self { awc }
+    }
+
+    /// Everything of a request to this provider that is always the same, made once.
+    ///
+    /// # Errors
+    /// A URL or header that cannot be sent.
+    pub fn endpoint(&self, provider: &Provider) -> Result<Endpoint, Fault> {
+        Ok(Endpoint {
+            name: provider.name.clone(),
+            whole: self.freeze(provider, "application/json")?,
+            stream: self.freeze(provider, "text/event-stream")?,
+        })
+    }
+
+    fn freeze(&self, provider: &Provider, accept: &'static str) -> Result<FrozenClientRequest, Fault> {
+        let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
+        let uri: Uri =
+            provider.completions_url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
+        let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
+        let host = match (uri.port_u16(), uri.scheme_str()) {
+            (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
+            (Some(port), _) => format!("{host}:{port}"),
+        };
+        let mut request = self
+            .awc
+            .post(uri)
+            // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
+            .no_decompress()
+            .insert_header((HOST, host))
+            .insert_header((USER_AGENT, AGENT))
+            .insert_header((CONTENT_TYPE, "application/json"))
+            .insert_header((ACCEPT, accept))
+            .insert_header((ACCEPT_ENCODING, "identity"));
+        let secret = |text: &str, what: &str| {
+            let mut value = HeaderValue::from_str(text)
+                .map_err(|_| bad(format!("{what} holds a character that no header may hold")))?;
+            value.set_sensitive(true);
+            Ok::<_, Fault>(value)
+        };
+        if !provider.api_key.is_empty() {
+            let value = secret(&format!("Bearer {}", provider.api_key.expose()), "its api_key")?;
+            request = request.insert_header((AUTHORIZATION, value));
+        }
+        for (name, value) in &provider.headers {
+            let value = secret(value.expose(), &format!("its header `{name}`"))?;
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| bad(format!("`{name}` is not a header name")))?;
+            request = request.insert_header((name, value));
+        }
+        request.freeze().map_err(|e| bad(e.to_string()))
+    }
+}
+
+/// One provider, ready to be asked.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The provider's name, for errors.
+    pub name: String,
+    pub(super) whole: FrozenClientRequest,
+    pub(super) stream: FrozenClientRequest,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+//! Answers without a length, made readable.
+//!
+//! A body that ends with the connection is plain HTTP/1.1 (RFC 9112, 6.3), and small servers
+//! send streams so. awc gives an empty body for it; for HTTP/1.0 it reads to the end. So the
+//! version of such an answer is changed under its eyes. Only plain connections can be helped:
+//! inside TLS the head is not ours to see, and [`super::Body`] refuses the answer with a reason.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_rt::net::{ActixStream, Ready, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Longest head that is looked through, in bytes; awc itself reads no longer ones.
+const MAX_HEAD: usize = 128 * 1024;
+
+/// A connection to a provider.
+#[derive(Debug)]
+pub(super) struct Framing {
+    stream: TcpStream,
+    /// False below TLS.
+    plain: bool,
+    /// A request was written: the next bytes are a head.
+    head_next: bool,
+    /// The beginning of a head that did not come in one read; then the rest of what was read.
+    held: Vec<u8>,
+    /// `held` is complete and waits to be read, from here on.
+    release: Option<usize>,
+}
+
+impl Framing {
+    pub(super) fn new(stream: TcpStream, plain: bool) -> Self {
+        Self { stream, plain, head_next: false, held: Vec::new(), release: None }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let new = buf.filled_mut().get_mut(before..).unwrap_or_default();
+            let ended = new.is_empty();
+            if self.held.is_empty() {
+                // Nearly always: the whole head came in one read and is changed in place.
+                match fix(new) {
+                    Some(more) => {
+                        self.head_next = more;
+                        return Poll::Ready(Ok(()));
+                    }
+                    None if ended => return Poll::Ready(Ok(())),
+                    None => {}
+                }
+            }
+            self.held.extend_from_slice(new);
+            buf.set_filled(before);
+            let fixed = fix(&mut self.held);
+            if fixed.is_none() && !ended && self.held.len() < MAX_HEAD {
+                continue;
+            }
+            self.head_next = fixed.unwrap_or(false);
+            self.release = Some(0);
+            self.give(buf);
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    /// Hands out what was held.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let Some(at) = self.release else { return };
+        let rest = self.held.get(at..).unwrap_or_default();
+        let n = rest.len().min(buf.remaining());
+        buf.put_slice(rest.get(..n).unwrap_or_default());
+        self.release = Some(at + n);
+        if n == rest.len() {
+            self.release = None;
+            self.held = Vec::new();
+        }
+    }
+}
+
+/// Looks at a head, if it is whole, and makes it HTTP/1.0 if its body has no length. Some(true):
+/// it was an interim one (1xx), and another head follows.
+fn fix(bytes: &mut [u8]) -> Option<bool> {
+    const START: &[u8] = b"HTTP/1.1 ";
+    let n = bytes.len().min(START.len());
+    if bytes.get(..n) != START.get(..n) {
+        return Some(false);
+    }
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let head = bytes.get(..end)?;
+    let status = head.get(9..12).unwrap_or_default();
+    if status.starts_with(b"1") {
+        let rest = bytes.get_mut(end + 4..).unwrap_or_default();
+        return Some(rest.is_empty() || fix(rest).unwrap_or(true));
+    }
+    let has_body = status != b"204" && status != b"304";
+    if has_body
+        && !has_length(head)
+        && let Some(minor) = bytes.get_mut(7)
+    {
+        *minor = b'0';
+    }
+    Some(false)
+}
+
+fn has_length(head: &[u8]) -> bool {
+    head.split(|b| *b == b'\n').skip(1).any(|line| {
+        let name = line.split(|b| *b == b':').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+    })
+}
+
+impl AsyncRead for Framing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.release.is_some() {
+            self.give(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if self.plain && self.head_next {
+            return self.poll_head(cx, buf);
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Framing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.head_next = true;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.head_next = true;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+impl ActixStream for Framing {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.stream, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.stream, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fix;
+
+    #[test]
+    fn only_heads_without_a_length_change() {
+        let fixed = |head: &str| {
+            let mut bytes = head.as_bytes().to_vec();
+            let more = fix(&mut bytes);
+            (String::from_utf8(bytes).unwrap(), more)
+        };
+        for same in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding:chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "SSH-2.0\r\n\r\n",
+        ] {
+            assert_eq!(fixed(same), (same.to_owned(), Some(false)));
+        }
+        let (bytes, more) = fixed("HTTP/1.1 200 OK\r\nx: content-length: 3\r\n\r\ncontent-length: 4\r\n\r\n");
+        assert!(bytes.starts_with("HTTP/1.0 200 OK\r\n"), "{bytes}");
+        assert_eq!(more, Some(false));
+        assert_eq!(fixed("HTTP/1.1 103 Early Hints\r\n\r\n").1, Some(true));
+        let (bytes, more) = fixed("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
+        assert!(bytes.ends_with("HTTP/1.0 200 OK\r\n\r\n") && more == Some(false), "{bytes}");
+        assert_eq!(fixed("HTTP/1.1 200 OK\r\ncontent-").1, None);
+    }
+}

@@ -1,0 +1,26 @@
+//! TLS towards providers: the platform's trust store, HTTP/1.1 only.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
+
+/// The platform's certificate verifier is unusable.
+#[derive(Debug, thiserror::Error)]
+#[error("the system's certificate store cannot be used: {0}")]
+pub struct TlsError(#[from] rustls::Error);
+
+/// One configuration for all workers, so that they share its session cache.
+///
+/// The crypto provider is passed explicitly: a process-wide default that nobody installed is
+/// rustls's classic panic. ALPN offers `http/1.1` alone, because awc's HTTP/2 sends a stray
+/// `GET /` when an aged connection drops. `Connector::max_http_version` is not the way to
+/// say so: it throws this configuration away.
+pub fn tls_config() -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

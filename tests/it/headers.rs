@@ -1,0 +1,103 @@
+//! Only listed headers cross, both ways; keys never.
+
+use claude_proxy::config::Secret;
+
+use crate::support::config::UPSTREAM_KEY;
+use crate::support::upstream::http;
+use crate::support::*;
+
+#[test]
+fn only_our_own_headers_go_upstream() {
+    let up = Upstream::answering(http(200, &[("content-type", "application/json")], &completion("x")));
+    let mut config = config(&up.base());
+    config.ak = Some(Secret::new("ak-inbound"));
+    let proxy = Proxy::start(config);
+    let headers = [
+        ("authorization", "Bearer ak-inbound"),
+        ("x-api-key", "ak-inbound"),
+        ("cookie", "session=secret"),
+        ("anthropic-version", "2023-06-01"),
+        ("anthropic-beta", "context-1m-2025-08-07"),
+        ("x-claude-code-session-id", "5e551011"),
+        ("user-agent", "claude-cli/2.1.330"),
+        ("accept-encoding", "gzip, br"),
+        ("x-forwarded-for", "10.0.0.1"),
+    ];
+    for stream in [false, true] {
+        ask(proxy.addr, "POST", "/v1/messages", &headers, &message("hi", stream));
+    }
+    for (seen, accept) in up.seen().iter().zip(["application/json", "text/event-stream"]) {
+        let mut names: Vec<String> = seen
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, _)| n.to_ascii_lowercase())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names.join(" "),
+            "accept accept-encoding authorization content-length content-type date host user-agent"
+        );
+        assert_eq!(seen.header("authorization"), Some(format!("Bearer {UPSTREAM_KEY}").as_str()));
+        assert_eq!(seen.header("accept"), Some(accept));
+        assert_eq!(seen.header("accept-encoding"), Some("identity"));
+        assert_eq!(seen.header("host"), Some(up.addr.to_string().as_str()));
+        assert!(seen.header("user-agent").unwrap().starts_with("claude-proxy/"));
+        assert!(seen.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"));
+    }
+    assert_eq!(up.seen().len(), 2);
+}
+
+#[test]
+fn only_listed_headers_come_back() {
+    let odd = [
+        ("content-type", "application/json"),
+        ("set-cookie", "a=b"),
+        ("x-request-id", "abc"),
+        ("server", "nginx"),
+        ("x-ratelimit-limit-requests", "1"),
+        ("retry-after", "7"),
+        ("openai-organization", "org-secret"),
+    ];
+    let up = Upstream::answering(http(200, &odd, &completion("x")));
+    let proxy = Proxy::start(config(&up.base()));
+    let answer = post(proxy.addr, &message("hi", false));
+    assert_eq!(answer.status, 200);
+    let mut names: Vec<String> = answer
+        .head
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split_once(':'))
+        .map(|(n, _)| n.to_ascii_lowercase())
+        .collect();
+    names.sort();
+    assert_eq!(names.join(" "), "content-length content-type date request-id");
+}
+
+#[test]
+fn retry_after_crosses_where_waiting_helps_and_is_never_invented() {
+    for (upstream, status, crosses) in [
+        (429, 429, true),
+        (503, 529, true),
+        (529, 529, true),
+        (500, 500, true),
+        (400, 400, false),
+        (404, 404, false),
+    ] {
+        let both = [("retry-after", "7"), ("retry-after-ms", "7000")];
+        let up = Upstream::answering(http(upstream, &both, r#"{"error":{"message":"because"}}"#));
+        let proxy = Proxy::start(config(&up.base()));
+        for stream in [false, true] {
+            let answer = post(proxy.addr, &message("hi", stream));
+            assert_eq!(answer.status, status);
+            assert!(answer.error().1.contains("because"));
+            assert_eq!(answer.header("retry-after"), crosses.then_some("7"), "{upstream}");
+            assert_eq!(answer.header("retry-after-ms"), crosses.then_some("7000"), "{upstream}");
+        }
+    }
+    let up = Upstream::answering(http(429, &[], r#"{"error":{"message":"because"}}"#));
+    let proxy = Proxy::start(config(&up.base()));
+    let answer = post(proxy.addr, &message("hi", false));
+    assert_eq!((answer.status, answer.header("retry-after")), (429, None));
+}

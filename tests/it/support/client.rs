@@ -1,0 +1,219 @@
+//! A client by hand: what it reads is what went over the wire.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::PATIENCE;
+use crate::grammar;
+
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+    /// The framing came to its end.
+    pub complete: bool,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (n, v) = line.split_once(':')?;
+            n.eq_ignore_ascii_case(name).then(|| v.trim())
+        })
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Checks the shape of an error and returns (type, message).
+    pub fn error(&self) -> (String, String) {
+        let body = self.json();
+        assert_eq!(body["type"], "error", "{body}");
+        assert_eq!(body["request_id"].as_str(), self.header("request-id"), "{body}");
+        assert!(self.header("request-id").unwrap().starts_with("req_"));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        let part = |key: &str| body["error"][key].as_str().unwrap().to_owned();
+        (part("type"), part("message"))
+    }
+
+    /// The events of a stream, which must keep to the grammar.
+    pub fn events(&self) -> (Vec<Value>, grammar::End) {
+        let events = grammar::events(&self.body).unwrap_or_else(|e| panic!("{e}"));
+        let end = grammar::check(&events).unwrap_or_else(|e| panic!("{e}: {events:?}"));
+        (events, end)
+    }
+
+    /// All text deltas, joined.
+    pub fn text(&self) -> String {
+        let (events, _) = self.events();
+        events.iter().filter_map(|e| e["delta"]["text"].as_str()).collect()
+    }
+}
+
+impl Client {
+    pub fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut out = format!("{method} {path} HTTP/1.1\r\nhost: proxy\r\n");
+        for (name, value) in headers {
+            out.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || method == "POST" {
+            out.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        out.push_str("\r\n");
+        let mut out = out.into_bytes();
+        out.extend_from_slice(body);
+        // The proxy may have answered and closed already: then the answer tells.
+        let _ = self.stream.write_all(&out);
+    }
+
+    /// Reads the head only.
+    pub fn head(&mut self) -> Option<(u16, String)> {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.fill()?;
+        };
+        let head: Vec<u8> = self.buffer.drain(..end).collect();
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some((status, head))
+    }
+
+    /// Waits until these bytes have come; what came stays to be read.
+    pub fn until(&mut self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.buffer.windows(text.len()).any(|w| w == text.as_bytes()) {
+            assert!(Instant::now() < end, "{text:?} did not come: {}", String::from_utf8_lossy(&self.buffer));
+            self.fill().unwrap_or_else(|| panic!("closed before {text:?}"));
+        }
+    }
+
+    /// All that has come so far and was not read.
+    pub fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.buffer).into_owned()
+    }
+
+    fn fill(&mut self) -> Option<()> {
+        let mut bytes = [0; 65536];
+        match self.stream.read(&mut bytes) {
+            Ok(0) | Err(_) => None,
+            Ok(n) => {
+                self.buffer.extend_from_slice(&bytes[..n]);
+                Some(())
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(2).position(|w| w == b"\r\n") {
+                let line: Vec<u8> = self.buffer.drain(..at + 2).collect();
+                return Some(String::from_utf8_lossy(&line[..at]).into_owned());
+            }
+            self.fill()?;
+        }
+    }
+
+    fn exactly(&mut self, n: usize, into: &mut Vec<u8>) -> bool {
+        while self.buffer.len() < n {
+            if self.fill().is_none() {
+                into.append(&mut self.buffer);
+                return false;
+            }
+        }
+        into.extend(self.buffer.drain(..n));
+        true
+    }
+
+    /// Reads one answer to its end, however it ends.
+    pub fn answer(&mut self) -> Answer {
+        let (status, head) = self.head().expect("an answer");
+        self.rest(status, head, true)
+    }
+
+    pub fn rest(&mut self, status: u16, head: String, with_body: bool) -> Answer {
+        let mut answer = Answer { status, head, body: Vec::new(), complete: true };
+        if !with_body {
+            return answer;
+        }
+        let mut body = Vec::new();
+        if let Some(length) = answer.header("content-length") {
+            answer.complete = self.exactly(length.parse().unwrap(), &mut body);
+        } else if answer.header("transfer-encoding").is_some() {
+            answer.complete = false;
+            while let Some(size) = self.line() {
+                let size = usize::from_str_radix(size.trim(), 16).unwrap();
+                if !self.exactly(size, &mut body) {
+                    break;
+                }
+                self.line();
+                if size == 0 {
+                    answer.complete = true;
+                    break;
+                }
+            }
+        }
+        answer.body = body;
+        answer
+    }
+
+    /// RST.
+    pub fn reset(self) {
+        let socket = socket2::Socket::from(self.stream);
+        let _ = socket.set_linger(Some(Duration::ZERO));
+    }
+
+    /// FIN, but goes on reading.
+    pub fn half_close(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// The server has closed.
+    pub fn is_closed(&mut self) -> bool {
+        self.fill().is_none()
+    }
+}
+
+/// One request on a connection of its own.
+pub fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut client = Client::connect(addr);
+    client.send(method, path, headers, body);
+    let (status, head) = client.head().expect("an answer");
+    client.rest(status, head, method != "HEAD")
+}
+
+/// A request to model `m` that says `text`.
+pub fn message(text: &str, stream: bool) -> Vec<u8> {
+    serde_json::json!({"model": "m", "max_tokens": 64, "stream": stream,
+        "messages": [{"role": "user", "content": text}]})
+    .to_string()
+    .into_bytes()
+}
+
+/// `POST /v1/messages` on a connection of its own.
+pub fn post(addr: SocketAddr, body: &[u8]) -> Answer {
+    ask(addr, "POST", "/v1/messages", &[("content-type", "application/json")], body)
+}

@@ -1,0 +1,59 @@
+//! Proxy, client and upstream of the tests.
+
+pub mod client;
+pub mod config;
+pub mod proxy;
+pub mod upstream;
+
+pub use client::{Client, ask, message, post};
+pub use config::config;
+pub use proxy::Proxy;
+pub use upstream::Upstream;
+
+use std::time::{Duration, Instant};
+
+/// Longest that a test waits for anything that should happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until it is so.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A chunk of a stream with some text.
+pub fn text(text: &str) -> String {
+    format!(
+        "data: {}\n\n",
+        serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
+            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]})
+    )
+}
+
+/// The chunk with `finish_reason`.
+pub fn finish(reason: &str) -> String {
+    format!(
+        "data: {}\n\n",
+        serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
+            "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+    )
+}
+
+/// The chunk with the usage.
+pub fn usage() -> String {
+    "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n"
+        .to_owned()
+}
+
+pub const DONE: &str = "data: [DONE]\n\n";
+
+/// A whole Chat Completion.
+pub fn completion(text: &str) -> String {
+    serde_json::json!({"id": "c", "object": "chat.completion", "model": "m", "created": 1,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}})
+    .to_string()
+}

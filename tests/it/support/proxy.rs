@@ -1,0 +1,58 @@
+//! The proxy, in this process.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use claude_proxy::config::Config;
+use claude_proxy::server::Server;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+pub struct Proxy {
+    pub addr: SocketAddr,
+    stop: UnboundedSender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub fn start(config: Config) -> Self {
+        let (told, addr) = mpsc::channel();
+        let (stop, stopped) = unbounded_channel();
+        let thread = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async {
+                let bound = Server::bind(Arc::new(config)).unwrap();
+                told.send(bound.addr()).unwrap();
+                bound.run(stopped).await.unwrap();
+            });
+        });
+        let addr = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, stop, thread: Some(thread) }
+    }
+
+    /// What SIGTERM does.
+    pub fn signal(&self) {
+        let _ = self.stop.send(());
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn join(mut self) {
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.signal();
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.unwrap();
+            }
+        }
+    }
+}
