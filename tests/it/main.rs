@@ -26,5 +26,6 @@ mod headers;
 mod limits;
 mod overload;
 mod pool;
+mod same_code;
 mod stream;
 mod timeouts;
