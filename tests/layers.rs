@@ -1,6 +1,12 @@
 //! The layers of src/lib.rs, kept by reading the source: a module imports its own layer and
 //! layers to its right, and `wire` and `convert` know nothing of the world outside.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -55,8 +55,34 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(exit) => exit,
         Err(_) if printer.is_closed() => Exit::Success,
         Err(e) => {
-            printer.error(format_args!("{e:#}"));
+            printer.error(format_args!("{}", in_one_line(&e)));
             if e.is::<UsageError>() { Exit::Usage } else { Exit::Failure }
         }
+    }
+}
+
+/// The error and its causes, without those that an error before them has told already.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn causes_are_told_once() {
+        let inner = std::io::Error::other("port taken");
+        let error = anyhow::Error::new(inner).context("cannot listen: port taken").context("serve");
+        assert_eq!(super::in_one_line(&error), "serve: cannot listen: port taken");
+        let error = anyhow::anyhow!("no such file").context("cannot read x");
+        assert_eq!(super::in_one_line(&error), "cannot read x: no such file");
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::args::{GlobalArgs, LogFormat, ServeArgs};
 use super::output::{BOLD, CYAN};
 use super::{Exit, Printer};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Finding, Severity};
 use crate::demo::Demo;
 use crate::observe::{self, log};
 use crate::server::{Bound, Server};
@@ -31,9 +31,16 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     let mut config = if let Some(demo) = &demo {
         demo_config(demo)?
     } else {
-        let loaded = config::load(&config::locate(global.config.as_deref()))?;
-        for finding in &loaded.findings {
-            printer.warning(format_args!("{finding}"));
+        let path = config::locate(global.config.as_deref());
+        let loaded = config::load(&path)?;
+        // Whether the proxy is open to others is only known with the options.
+        for finding in loaded.findings.iter().filter(|f| f.code != config::check::EXPOSED) {
+            let Finding { line, column, message, .. } = finding;
+            let told = format!("{}:{line}:{column}: {message}", path.display());
+            match finding.severity {
+                Severity::Note => printer.note(format_args!("{CYAN}note:{CYAN:#} {told}")),
+                Severity::Warning | Severity::Error => printer.warning(format_args!("{told}")),
+            }
         }
         loaded.config
     };
@@ -42,10 +49,7 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     }
     config.port = args.port.unwrap_or(config.port);
     if config.is_exposed() {
-        printer.warning(format_args!(
-            "{} is reachable from other machines and `ak` is not set: anybody can use your provider keys",
-            config.host
-        ));
+        printer.warning(format_args!("{}", config::check::exposed(&config.host)));
     }
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {

@@ -15,7 +15,7 @@ use crate::convert::{ModelSpec, Profile};
 /// The models read so far, over all providers.
 #[derive(Default)]
 pub(super) struct Models {
-    models: Vec<Model>,
+    usable: Vec<Model>,
     /// Every id, also of models that cannot be used: what names them is no error.
     ids: Vec<String>,
     /// Where each id was first used.
@@ -30,7 +30,7 @@ impl Models {
 
     /// What can be used.
     pub(super) fn into_inner(self) -> Vec<Model> {
-        self.models
+        self.usable
     }
 
     /// Checks one provider and takes its models.
@@ -114,7 +114,7 @@ impl Models {
         let remote_id = file.remote_id.map_or_else(|| id.clone(), |r| r.value);
         let detected = || Profile::detect(&base.host, base.port, &remote_id);
         let Some(profile) = named.or_else(detected) else { return };
-        self.models.push(Model {
+        self.usable.push(Model {
             display_name: file.display_name.map_or_else(|| id.clone(), |d| d.value),
             id,
             provider: Arc::clone(provider),

@@ -27,5 +27,6 @@ mod limits;
 mod overload;
 mod pool;
 mod program;
+mod same_code;
 mod stream;
 mod timeouts;
