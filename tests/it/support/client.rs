@@ -118,7 +118,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> Option<()> {
-        let mut bytes = [0; 65536];
+        let mut bytes = [0; 16384];
         match self.stream.read(&mut bytes) {
             Ok(0) | Err(_) => None,
             Ok(n) => {

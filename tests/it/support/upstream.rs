@@ -195,11 +195,10 @@ impl Conn {
         let mut byte = [0; 64];
         while Instant::now() < end {
             match self.stream.read(&mut byte) {
-                Ok(0) => break,
+                Ok(n) if n > 0 => {}
                 Err(e)
                     if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
-                Err(_) => break,
-                Ok(_) => {}
+                Ok(_) | Err(_) => break,
             }
         }
         if Instant::now() < end {
