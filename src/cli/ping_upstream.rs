@@ -13,7 +13,7 @@ use super::output::{BOLD, CYAN, GREEN, RED};
 use super::{Exit, Printer, progress};
 use crate::config::{self, Config, Model};
 use crate::convert::{self, ReplyContext};
-use crate::upstream::{Client, Fault, Limits, Stage, tls_config};
+use crate::upstream::{Cause, Client, Fault, Limits, Stage, tls_config};
 use crate::wire::anthropic::{ApiError, Request};
 
 /// Longest answer that is read, in bytes.
@@ -133,9 +133,13 @@ async fn exchange(
     let endpoint = client.endpoint(&model.provider).map_err(told)?;
     let asked = endpoint.send(converted.body.into(), converted.upstream_streams, limits).await;
     let mut answer = asked.map_err(|fault| {
-        if fault.stage == Stage::Connect {
-            ping.hint = Some("is base_url right, and the server up?");
-        }
+        ping.hint = match fault.cause {
+            Cause::Tls(_) => {
+                Some("is base_url right? A certificate of your own has to be in the system's store")
+            }
+            _ if fault.stage == Stage::Connect => Some("is base_url right, and the server up?"),
+            _ => None,
+        };
         told(fault)
     })?;
     ping.status = Some(answer.status);

@@ -37,7 +37,9 @@ pub enum LogError {
 /// # Errors
 /// A filter that cannot be read, or a second call in one process.
 pub fn init(level: &str, format: LogFormat, ansi: Option<bool>) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(level).map_err(|e| LogError::Level(level.to_owned(), e))?;
+    // What actix says of its own starting and stopping is ours to say; a filter can ask for it.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{level}"))
+        .map_err(|e| LogError::Level(level.to_owned(), e))?;
     let ansi = ansi.unwrap_or_else(|| {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
     });

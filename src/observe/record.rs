@@ -14,6 +14,8 @@ pub enum Outcome {
     Refused,
     /// The stream ended with an `error` event.
     Failed,
+    /// The request ended in a panic.
+    Panicked,
 }
 
 impl Outcome {
@@ -23,6 +25,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Panicked => "panicked",
         }
     }
 }
@@ -99,7 +102,11 @@ fn ms(d: Duration) -> f64 {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::Panicked;
+        }
         tracing::info!(
+            target: "claude_proxy::request",
             request_id = %self.request_id,
             model = %self.model,
             provider = %self.provider,

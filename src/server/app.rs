@@ -106,6 +106,8 @@ async fn route(
     payload: Payload,
     id: &str,
 ) -> Result<HttpResponse, Refusal> {
+    #[cfg(test)]
+    super::tests::trip(request.uri().path().as_bytes());
     let (path, doubled) = tidy(request.uri().path());
     if let Some(key) = &worker.key
         && (path == "/v1" || path.starts_with("/v1/"))

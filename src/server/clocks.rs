@@ -62,12 +62,16 @@ pub(super) struct Clocks {
 impl Clocks {
     /// For an exchange that began at `began` and whose head is here now.
     pub(super) fn new(config: &Config, began: Instant) -> Self {
+        Self::with(config.upstream_timeout, config.stream_idle_timeout, config.ping_interval, began)
+    }
+
+    fn with(first_event_limit: Duration, idle: Duration, ping: Duration, began: Instant) -> Self {
         let head = Instant::now();
-        let first = (head + GRACE).min(began + config.upstream_timeout);
+        let first = (head + GRACE).min(began + first_event_limit);
         Self {
-            first_event_limit: config.upstream_timeout,
-            idle: config.stream_idle_timeout,
-            ping: config.ping_interval,
+            first_event_limit,
+            idle,
+            ping,
             began,
             head,
             eventful: false,
@@ -121,5 +125,74 @@ impl Clocks {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// An exchange that began 10 s ago; first event 300 s, idle 120 s, pings after 15 s.
+    fn clocks() -> Clocks {
+        Clocks::with(300 * S, 120 * S, 15 * S, Instant::now() - 10 * S)
+    }
+
+    /// What is due next, and after how many seconds.
+    async fn next(clocks: &mut Clocks, committed: bool, finished: bool) -> (u64, Due) {
+        let now = Instant::now();
+        let due = poll_fn(|cx| clocks.poll(Phase { committed, finished }, cx)).await;
+        ((now.elapsed().as_secs_f64()).round() as u64, due)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_from_the_start() {
+        let mut clocks = clocks();
+        assert_eq!(next(&mut clocks, false, false).await, (20, Due::Commit));
+        clocks.send();
+        for _ in 0..17 {
+            assert_eq!(next(&mut clocks, true, false).await, (15, Due::Ping));
+            clocks.send();
+        }
+        // 20 s, 255 s of pings, and the 10 s before: pings did not hide it.
+        assert_eq!(next(&mut clocks, true, false).await, (15, Due::FirstEvent(300 * S)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_after_events() {
+        let mut clocks = clocks();
+        clocks.hear();
+        clocks.event();
+        clocks.send();
+        for _ in 0..7 {
+            assert_eq!(next(&mut clocks, true, false).await, (15, Due::Ping));
+            clocks.send();
+        }
+        // A comment: a sign of life upstream, nothing for the client.
+        clocks.hear();
+        for _ in 0..7 {
+            assert_eq!(next(&mut clocks, true, false).await, (15, Due::Ping));
+            clocks.send();
+        }
+        assert_eq!(next(&mut clocks, true, false).await, (15, Due::Idle(120 * S)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_after_finish_reason() {
+        let mut clocks = clocks();
+        clocks.hear();
+        clocks.event();
+        clocks.send();
+        assert_eq!(next(&mut clocks, true, true).await, (5, Due::Settled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_event_may_take_longer_than_the_idle_limit() {
+        let mut clocks = Clocks::with(300 * S, 5 * S, Duration::ZERO, Instant::now());
+        assert_eq!(next(&mut clocks, false, false).await, (20, Due::Commit));
+        assert_eq!(next(&mut clocks, true, false).await, (280, Due::FirstEvent(300 * S)));
     }
 }

@@ -17,6 +17,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `max` bytes into one buffer.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, max: usize) -> Result<Bytes, Refusal> {
+    read_within(DEADLINE, request, payload, max).await
+}
+
+async fn read_within(
+    deadline: Duration,
+    request: &HttpRequest,
+    payload: Payload,
+    max: usize,
+) -> Result<Bytes, Refusal> {
     let headers = request.headers();
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")
@@ -31,8 +40,8 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, max: usize) ->
     if announced.is_some_and(|n| n > max) {
         return Err(too_large(max));
     }
-    let Ok(result) = tokio::time::timeout(DEADLINE, collect(payload, announced, max)).await else {
-        let message = format!("the request's body did not arrive within {} s", DEADLINE.as_secs());
+    let Ok(result) = tokio::time::timeout(deadline, collect(payload, announced, max)).await else {
+        let message = format!("the request's body did not arrive within {} s", deadline.as_secs_f32());
         return Err(Refusal::from(ApiError::new(408, ErrorKind::InvalidRequest, message)).closing());
     };
     result
@@ -68,4 +77,24 @@ fn too_large(max: usize) -> Refusal {
 fn broken(error: &PayloadError) -> Refusal {
     let message = format!("the request's body could not be read: {error}");
     Refusal::from(ApiError::invalid_request(message)).closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use actix_web::{FromRequest, dev};
+    use futures_util::stream;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_body_that_does_not_come_is_408() {
+        let request = TestRequest::post().to_http_request();
+        let first = stream::iter([Ok(Bytes::from_static(b"{"))]);
+        let stream: dev::Payload = dev::Payload::Stream { payload: Box::pin(first.chain(stream::pending())) };
+        let mut payload = stream;
+        let payload = Payload::from_request(&request, &mut payload).await.unwrap();
+        let refusal = read_within(Duration::from_millis(50), &request, payload, 100).await.unwrap_err();
+        assert_eq!((refusal.error.status, refusal.error.kind), (408, ErrorKind::InvalidRequest));
+    }
 }

@@ -70,7 +70,8 @@ impl Server {
         let addr = (config.host.as_str(), config.port)
             .to_socket_addrs()
             .map_err(host)?
-            .next()
+            // `localhost` is both; clients that know only one know IPv4.
+            .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;

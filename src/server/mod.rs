@@ -15,6 +15,9 @@ mod models;
 mod probe;
 mod pump;
 mod reply;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
+mod tests;
 mod whole;
 
 pub use listen::{BindError, Bound, Server, Stop};

@@ -50,6 +50,8 @@ pub(super) struct Pump {
     opening: Vec<u8>,
     committed: bool,
     over: bool,
+    /// The translator panicked: it is not asked for a summary either.
+    broken: bool,
     record: Record,
     _permit: Permit,
 }
@@ -90,6 +92,7 @@ impl Pump {
             opening: Vec::new(),
             committed: false,
             over: false,
+            broken: false,
             record,
             _permit: permit,
             worker,
@@ -182,6 +185,8 @@ impl Pump {
 
     /// Translates upstream bytes. True: the stream said that it is done.
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, ApiError> {
+        #[cfg(test)]
+        super::tests::trip(bytes);
         if self.form.is_none() {
             self.form = Form::of(&self.content_type, bytes);
         }
@@ -330,8 +335,8 @@ impl Pump {
         let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
         error.write(&self.record.request_id, out);
         out.extend_from_slice(b"\n\n");
-        self.record.outcome = Outcome::Failed;
-        "panic".clone_into(&mut self.record.error);
+        self.broken = true;
+        self.record.outcome = Outcome::Panicked;
     }
 }
 
@@ -356,7 +361,7 @@ pub(super) fn is_done(data: &[u8]) -> bool {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.committed || self.broken || std::thread::panicking() {
             return;
         }
         let summary = self.translator.summary();

@@ -152,9 +152,31 @@ fn tls_words(error: &io::Error) -> Option<String> {
     let inner = error.get_ref()?;
     let tls = inner.downcast_ref::<rustls::Error>()?;
     Some(match tls {
-        rustls::Error::InvalidCertificate(e) => format!("its certificate was refused ({e})"),
+        rustls::Error::InvalidCertificate(e) => refused(e),
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS there; should base_url begin with http://?".to_owned()
+        }
         e => e.to_string(),
     })
+}
+
+/// Why a certificate was refused, in words that help.
+fn refused(error: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as E;
+    match error {
+        E::UnknownIssuer => {
+            "its certificate is not signed by an authority that this system trusts".to_owned()
+        }
+        E::Expired | E::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        E::NotValidYet | E::NotValidYetContext { .. } => {
+            "its certificate is not valid yet: is the clock right?".to_owned()
+        }
+        E::NotValidForName | E::NotValidForNameContext { .. } => {
+            "its certificate is for another host name".to_owned()
+        }
+        E::Revoked => "its certificate was revoked".to_owned(),
+        e => format!("its certificate was refused ({e})"),
+    }
 }
 
 impl From<SendRequestError> for Fault {

@@ -26,6 +26,7 @@ mod headers;
 mod limits;
 mod overload;
 mod pool;
+mod program;
 mod same_code;
 mod stream;
 mod timeouts;

@@ -52,9 +52,9 @@ fn the_keep_alive_race_is_won() {
             conn.write(ok(&completion("hello")));
             if conn.number == 0 && conn.request().is_some() {
                 if reset {
-                    conn.reset()
+                    conn.reset();
                 } else {
-                    conn.close()
+                    conn.close();
                 }
                 return;
             }

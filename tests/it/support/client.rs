@@ -1,5 +1,6 @@
 //! A client by hand: what it reads is what went over the wire.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -76,10 +77,10 @@ impl Client {
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut out = format!("{method} {path} HTTP/1.1\r\nhost: proxy\r\n");
         for (name, value) in headers {
-            out.push_str(&format!("{name}: {value}\r\n"));
+            write!(out, "{name}: {value}\r\n").unwrap();
         }
         if !body.is_empty() || method == "POST" {
-            out.push_str(&format!("content-length: {}\r\n", body.len()));
+            write!(out, "content-length: {}\r\n", body.len()).unwrap();
         }
         out.push_str("\r\n");
         let mut out = out.into_bytes();
@@ -117,7 +118,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> Option<()> {
-        let mut bytes = [0; 65536];
+        let mut bytes = [0; 16384];
         match self.stream.read(&mut bytes) {
             Ok(0) | Err(_) => None,
             Ok(n) => {
@@ -189,11 +190,6 @@ impl Client {
     /// FIN, but goes on reading.
     pub fn half_close(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
-    }
-
-    /// The server has closed.
-    pub fn is_closed(&mut self) -> bool {
-        self.fill().is_none()
     }
 }
 

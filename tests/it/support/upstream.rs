@@ -1,5 +1,6 @@
 //! An upstream that follows a script: it can cut, drip, reset, hang and lie.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -194,11 +195,10 @@ impl Conn {
         let mut byte = [0; 64];
         while Instant::now() < end {
             match self.stream.read(&mut byte) {
-                Ok(0) => break,
+                Ok(n) if n > 0 => {}
                 Err(e)
                     if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
-                Err(_) => break,
-                Ok(_) => {}
+                Ok(_) | Err(_) => break,
             }
         }
         if Instant::now() < end {
@@ -227,7 +227,7 @@ impl Conn {
 pub fn http(status: u16, headers: &[(&str, &str)], body: &str) -> String {
     let mut out = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
-        out.push_str(&format!("{name}: {value}\r\n"));
+        write!(out, "{name}: {value}\r\n").unwrap();
     }
     out.push_str("\r\n");
     out.push_str(body);

@@ -1,0 +1,105 @@
+//! The built program, with its output kept.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::eventually;
+
+pub struct Program {
+    child: Child,
+    dir: PathBuf,
+    output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Program {
+    /// Runs `claude-proxy` with `config` as its config.json.
+    pub fn start(args: &[&str], config: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("config.json"), config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_claude-proxy"))
+            .args(args)
+            .current_dir(&dir)
+            .env_remove("CONFIG_PATH")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(String::new()));
+        let mut readers = Vec::new();
+        let sources: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for source in sources {
+            let output = Arc::clone(&output);
+            readers.push(std::thread::spawn(move || {
+                for line in BufReader::new(source).lines() {
+                    let Ok(line) = line else { return };
+                    let mut output = output.lock().unwrap();
+                    output.push_str(&line);
+                    output.push('\n');
+                }
+            }));
+        }
+        Self { child, dir, output, readers }
+    }
+
+    /// All that it has written so far.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Where it says that it listens.
+    pub fn addr(&self) -> SocketAddr {
+        let mut addr = None;
+        eventually("it says where it listens", || {
+            let output = self.output();
+            let line = output.lines().find_map(|l| l.split_once("listens on http://"));
+            addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
+            addr.is_some()
+        });
+        addr.unwrap()
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end: exit code and everything it wrote.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let mut code = None;
+        eventually("it ends", || match self.child.try_wait().unwrap() {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        (code, self.output())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
