@@ -167,7 +167,7 @@ fn capture() -> String {
         chunk(r#"{"content":"lo"}"#, "null"),
         chunk("{}", "\"stop\""),
     ];
-    let events: String = chunks.iter().map(|c| format!("data: {c}\n\n")).collect();
+    let events = chunks.map(|c| format!("data: {c}\n\n")).concat();
     format!("{events}data: [DONE]\n\n")
 }
 

@@ -110,7 +110,8 @@ fn fixtures(direction: &str) -> Vec<(String, Value)> {
 /// The text of an upstream's stream; none if it is not UTF-8.
 fn stream_text(input: &Value) -> Option<String> {
     let events = |list: &Vec<Value>| {
-        list.iter().map(|d| format!("data: {}\n\n", d.as_str().unwrap())).collect::<String>().into_bytes()
+        let event = |d: &Value| format!("data: {}\n\n", d.as_str().unwrap()).into_bytes();
+        list.iter().flat_map(event).collect::<Vec<u8>>()
     };
     let pieces = |raw: &Vec<Value>| {
         let piece = |p: &Value| match p.as_str().unwrap().strip_prefix("b64:") {
