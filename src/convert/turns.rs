@@ -2,6 +2,7 @@
 //! find a place where an upstream accepts them.
 
 use super::loss::Losses;
+use super::media::type_of;
 use super::profile::MidSystem;
 use super::text::{Composer, Text};
 use crate::wire::anthropic::{Block, BlockKind, Message, Role};
@@ -37,7 +38,9 @@ pub(super) fn turns<'r, 'a>(
     for (n, message) in messages.iter().enumerate() {
         match message.role {
             Role::System => {
-                if !(message.clears && last_user.is_some_and(|last| last > n)) {
+                if blocks(message).next().is_none() && message.effort.is_none() {
+                    losses.add(|| format!("messages[{n}]"), "dropped:empty_message");
+                } else if !(message.clears && last_user.is_some_and(|last| last > n)) {
                     sorter.system(message, n, losses);
                 }
             }
@@ -85,7 +88,9 @@ impl<'r, 'a> Sorter<'r, 'a> {
                 BlockKind::Text(text) => texts.push(Text::Json(*text)),
                 // Changes of the tool list: see tools.rs.
                 BlockKind::ToolChange(_) => {}
-                _ => losses.add(|| format!("messages[{n}]"), "dropped_block:system"),
+                other => {
+                    losses.add(|| format!("messages[{n}]"), &format!("dropped_block:{}", type_of(other)));
+                }
             }
         }
         let text = match texts.len() {

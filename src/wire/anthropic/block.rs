@@ -85,7 +85,7 @@ pub enum BlockKind<'a> {
     },
     /// `tool_reference`: a deferred tool was found.
     ToolReference(JsonStr<'a>),
-    /// `web_search_tool_result`: (title, URL) of each result.
+    /// `web_search_tool_result` that is not an error: (title, URL) of each result.
     WebSearchResult(Vec<(JsonStr<'a>, JsonStr<'a>)>),
     /// `mcp_tool_result`.
     McpToolResult(Vec<Block<'a>>),
@@ -162,7 +162,7 @@ struct Fields<'a> {
     name: Option<JsonStr<'a>>,
     input: Option<RawJson<'a>>,
     content: Vec<Block<'a>>,
-    results: Vec<(JsonStr<'a>, JsonStr<'a>)>,
+    results: Option<Vec<(JsonStr<'a>, JsonStr<'a>)>>,
     is_error: bool,
     signature: Option<JsonStr<'a>>,
     change: Option<ToolChange<'a>>,
@@ -229,6 +229,7 @@ impl<'a> Fields<'a> {
             }
             ("tool_reference", "tool_name") => self.name = Some(cur.string().under("tool_name")?),
             ("web_search_tool_result", "content") if cur.peek() == Some(b'[') => {
+                let results = self.results.insert(Vec::new());
                 list(cur, |_, cur| {
                     let (mut title, mut url) = (JsonStr::default(), JsonStr::default());
                     cur.object(|key, cur| -> Result<()> {
@@ -239,7 +240,7 @@ impl<'a> Fields<'a> {
                         }
                         Ok(())
                     })?;
-                    self.results.push((title, url));
+                    results.push((title, url));
                     Ok(())
                 })
                 .under("content")?;
@@ -281,7 +282,9 @@ impl<'a> Fields<'a> {
                 is_error: self.is_error,
             },
             "tool_reference" => BlockKind::ToolReference(need(self.name, "tool_name")?),
-            "web_search_tool_result" => BlockKind::WebSearchResult(self.results),
+            "web_search_tool_result" if self.results.is_some() => {
+                BlockKind::WebSearchResult(self.results.unwrap_or_default())
+            }
             "mcp_tool_result" => BlockKind::McpToolResult(self.content),
             "tool_addition" | "tool_removal" => {
                 BlockKind::ToolChange(self.change.ok_or_else(|| Complaint::required("tool"))?)
@@ -299,8 +302,8 @@ fn source<'a>(cur: &mut Cursor<'a>, place: Place) -> Result<Source<'a>> {
         match key.raw() {
             "type" => kind = Some(cur.string().under("type")?),
             "media_type" => media_type = cur.opt_string().under("media_type")?,
-            "data" => data = Some(cur.string().under("data")?),
-            "url" => url = Some(cur.string().under("url")?),
+            "data" => data = cur.opt_string().under("data")?,
+            "url" => url = cur.opt_string().under("url")?,
             "content" => blocks = Some(content(cur, place.message, Some(place)).under("content")?),
             _ => drop(cur.raw()?),
         }
@@ -324,8 +327,11 @@ fn change<'a>(cur: &mut Cursor<'a>, addition: bool) -> Result<ToolChange<'a>> {
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => kind = Some(cur.string().under("type")?),
-            "name" => name = Some(cur.string().under("name")?),
-            "definition" => definition = Some(super::tool::tool(cur).under("definition")?),
+            "name" => name = cur.opt_string().under("name")?,
+            "definition" if !cur.null()? => {
+                definition = Some(super::tool::tool(cur).under("definition")?);
+            }
+            "definition" => {}
             _ => drop(cur.raw()?),
         }
         Ok(())

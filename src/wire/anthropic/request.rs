@@ -244,7 +244,9 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
             "safeguards" => r.safeguards = !cur.raw()?.is_null(),
             other => {
                 let value = cur.raw()?;
-                if let Some(field) = Unsupported::named(other).filter(|_| !value.is_null()) {
+                if let Some(field) =
+                    Unsupported::named(other).filter(|_| !matches!(value.text(), "null" | "[]"))
+                {
                     r.unsupported.push(field);
                 }
             }
@@ -344,7 +346,8 @@ fn thinking(cur: &mut Cursor<'_>) -> Result<Option<Thinking>> {
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => kind = Some(cur.string().under("type")?),
-            "budget_tokens" => budget = Some(cur.u64().under("budget_tokens")?),
+            "budget_tokens" if !cur.null()? => budget = Some(cur.u64().under("budget_tokens")?),
+            "budget_tokens" => {}
             "display" => {
                 if cur.opt_string().under("display")?.is_some_and(|d| d.raw() == "omitted") {
                     display = Display::Omitted;
@@ -374,7 +377,7 @@ fn output_config<'a>(
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "effort" => *effort = cur.opt_string().under("effort")?,
-            "format" => *schema = format(cur).under("format")?,
+            "format" => *schema = format(cur).under("format")?.or(*schema),
             _ => drop(cur.raw()?),
         }
         Ok(())

@@ -74,9 +74,12 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => tool.kind = cur.opt_string().under("type")?,
-            "name" => name = Some(cur.string().under("name")?),
+            "name" => name = cur.opt_string().under("name")?,
             "description" => tool.description = cur.opt_string().under("description")?,
             "input_schema" => {
+                if cur.null()? {
+                    return Ok(());
+                }
                 if cur.peek() != Some(b'{') {
                     return cur.wrong_type("Input should be an object").under("input_schema");
                 }
@@ -84,7 +87,7 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
             }
             "strict" => tool.strict = !cur.null()? && cur.bool().under("strict")?,
             "defer_loading" => tool.defer_loading = !cur.null()? && cur.bool().under("defer_loading")?,
-            "input_examples" => tool.input_examples = !cur.null()? && cur.raw().map(|_| true)?,
+            "input_examples" => tool.input_examples = !matches!(cur.raw()?.text(), "null" | "[]"),
             _ => drop(cur.raw()?),
         }
         Ok(())
@@ -119,7 +122,7 @@ pub(super) fn tool_choice<'a>(cur: &mut Cursor<'a>) -> Result<Option<ToolChoice<
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => kind = Some(cur.string().under("type")?),
-            "name" => name = Some(cur.string().under("name")?),
+            "name" => name = cur.opt_string().under("name")?,
             "disable_parallel_tool_use" => {
                 disable = !cur.null()? && cur.bool().under("disable_parallel_tool_use")?;
             }
