@@ -13,6 +13,9 @@ use super::turns::{Item, Turn};
 use crate::wire::anthropic::{Block, BlockKind};
 use crate::wire::json::write_str;
 
+/// The text of a failed result that has none but has pictures.
+const FAILED: &str = "Error:";
+
 /// A tool call of the history that waits for its result.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
@@ -261,7 +264,8 @@ impl<'w, 'a> Messages<'w, 'a> {
         let kind = if media.iter().all(|p| matches!(p, Part::File { .. })) { "document" } else { "image" };
         let mut note = Composer::new();
         if !text.is_empty() {
-            note = note.text(&text).lit("\n\n");
+            let bare = matches!(&text, Text::Composed(bytes) if bytes == FAILED.as_bytes());
+            note = note.text(&text).lit(if bare { " " } else { "\n\n" });
         }
         let note = note.lit(&format!("[{kind} content follows in the next user message]")).done();
         self.tool_message(call, |out| note.write(out));
@@ -273,10 +277,9 @@ impl<'w, 'a> Messages<'w, 'a> {
     /// The text of a call's results; their images and files go to `media`.
     fn result_text(&mut self, blocks: &[&Block<'a>], media: &mut Vec<Part<'a>>) -> Text<'a> {
         let mut texts: Vec<Text<'a>> = Vec::new();
-        let mut failed = false;
         for block in blocks {
             let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { continue };
-            failed |= *is_error;
+            let (first, first_medium) = (texts.len(), media.len());
             let mut parts = Vec::with_capacity(content.len());
             for inner in content {
                 self.media.add(inner, &mut parts, self.losses);
@@ -287,18 +290,16 @@ impl<'w, 'a> Messages<'w, 'a> {
                     other => media.push(other),
                 }
             }
-        }
-        if failed {
-            match texts.first() {
-                None if media.is_empty() => return Text::plain("Error: tool failed without output"),
-                Some(text) if text.begins_with_any(&["error", "<tool_use_error>"]) => {}
-                Some(text) => {
-                    let marked = Composer::new().lit("Error: ").text(text).done();
-                    if let Some(first) = texts.first_mut() {
-                        *first = marked;
-                    }
+            if !*is_error {
+                continue;
+            }
+            match texts.get_mut(first) {
+                None if media.len() == first_medium => {
+                    texts.push(Text::plain("Error: tool failed without output"));
                 }
-                None => texts.push(Text::plain("Error:")),
+                None => texts.push(Text::plain(FAILED)),
+                Some(text) if text.begins_with_any(&["error", "<tool_use_error>"]) => {}
+                Some(text) => *text = Composer::new().lit("Error: ").text(text).done(),
             }
         }
         if texts.len() == 1 {
