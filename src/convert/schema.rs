@@ -19,7 +19,8 @@ pub(super) fn write_parameters(
 ) -> Result<()> {
     let (mut has_type, mut object, mut properties) = (false, true, false);
     out.push(b'{');
-    let mut fields = Fields { first: true };
+    let mut fields = Fields::new();
+    fields.has_const = schema.fields.iter().any(|(key, _)| key.raw() == "const");
     for (key, value) in &schema.fields {
         match key.raw() {
             "$schema" => continue,
@@ -70,9 +71,15 @@ const GEMINI_REFUSES: &[&str] = &[
 
 struct Fields {
     first: bool,
+    /// The schema has a `const`, which becomes its `enum`.
+    has_const: bool,
 }
 
 impl Fields {
+    fn new() -> Self {
+        Self { first: true, has_const: false }
+    }
+
     fn key(&mut self, key: &str, out: &mut Vec<u8>) {
         if !std::mem::take(&mut self.first) {
             out.push(b',');
@@ -97,6 +104,7 @@ impl Fields {
         }
         match key {
             _ if GEMINI_REFUSES.contains(&key) => {}
+            "enum" if self.has_const => {}
             "const" => {
                 self.key("enum", out);
                 out.push(b'[');
@@ -109,10 +117,10 @@ impl Fields {
                     value.write(out);
                 }
             }
-            "properties" if value.is_object() => {
+            "properties" | "dependentSchemas" if value.is_object() => {
                 self.key(key, out);
                 out.push(b'{');
-                let mut names = Self { first: true };
+                let mut names = Self::new();
                 value.cursor().object(|name, cur| -> Result<()> {
                     names.key(name.raw(), out);
                     gemini(cur.raw()?, out)
@@ -120,7 +128,7 @@ impl Fields {
                 out.push(b'}');
             }
             // These hold data, not schemas.
-            "enum" | "required" => {
+            "enum" | "required" | "dependentRequired" => {
                 self.key(key, out);
                 value.write(out);
             }
@@ -137,7 +145,11 @@ impl Fields {
 fn gemini(value: RawJson<'_>, out: &mut Vec<u8>) -> Result<()> {
     if value.is_object() {
         out.push(b'{');
-        let mut fields = Fields { first: true };
+        let mut fields = Fields::new();
+        value.cursor().object(|key, cur| -> Result<()> {
+            fields.has_const |= key.raw() == "const";
+            cur.raw().map(drop)
+        })?;
         value.cursor().object(|key, cur| fields.field(key.raw(), cur.raw()?, SchemaDialect::Gemini, out))?;
         out.push(b'}');
     } else if value.text().starts_with('[') {
@@ -196,7 +208,10 @@ fn strict(cur: &mut Cursor<'_>, is_schema: bool) -> Result<bool> {
                 }
                 Ok(())
             })?;
-            fine &= !object || (closed && properties.iter().all(|p| required.contains(p)));
+            fine &= !object
+                || (closed
+                    && properties.iter().all(|p| required.contains(p))
+                    && required.iter().all(|r| properties.contains(r)));
         }
         Some(b'[') => cur.array(|_, cur| -> Result<()> {
             fine &= strict(cur, is_schema)?;
@@ -237,7 +252,7 @@ mod tests {
     #[test]
     fn gemini_keeps_names_and_drops_keywords() {
         let from = r#"{"title":"T","type":"object","properties":{"title":{"type":"string","format":"uri","title":"x"},
-            "const":{"anyOf":[{"const":1},{"not":{}}]},"list":{"items":{"default":1,"type":"integer"}}},"required":["title"]}"#;
+            "const":{"anyOf":[{"enum":[1,2],"const":1},{"not":{}}]},"list":{"items":{"default":1,"type":"integer"}}},"required":["title"]}"#;
         assert_eq!(
             written(from, SchemaDialect::Gemini),
             r#"{"type":"object","properties":{"title":{"type":"string"},"const":{"anyOf":[{"enum":[1]},{}]},"list":{"items":{"type":"integer"}}},"required":["title"]}"#
@@ -257,6 +272,7 @@ mod tests {
             r#"{"type":"object","properties":{"a":{"type":"object"}},"required":["a"],"additionalProperties":false}"#
         ));
         assert!(!ok(r#"{"type":"object","properties":{},"required":[]}"#));
+        assert!(!ok(r#"{"type":"object","properties":{},"required":["gone"],"additionalProperties":false}"#));
         assert!(ok(r#"{"type":"array","items":{"type":"string","enum":["object"]}}"#));
     }
 }
