@@ -119,7 +119,7 @@ impl Media<'_> {
             }
             BlockKind::Image(source) => self.image(source, block.place, parts, losses),
             BlockKind::Document { source, title, context } => {
-                self.document(source, *title, *context, block.place, parts, losses);
+                self.document(source, (*title, *context), cache, block.place, parts, losses);
             }
             BlockKind::SearchResult { source, title, content } => {
                 let text = Composer::new()
@@ -160,8 +160,8 @@ impl Media<'_> {
     fn document<'a>(
         self,
         source: &Source<'a>,
-        title: Option<JsonStr<'a>>,
-        context: Option<JsonStr<'a>>,
+        (title, context): (Option<JsonStr<'a>>, Option<JsonStr<'a>>),
+        cache: Option<RawJson<'a>>,
         place: Place,
         parts: &mut Vec<Part<'a>>,
         losses: &mut Losses,
@@ -184,10 +184,10 @@ impl Media<'_> {
         };
         match source {
             Source::Text(data) => {
-                parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), None));
+                parts.push(Part::Text(open().json(*data).lit("\n</document>").done(), cache));
             }
             Source::Content(blocks) => {
-                parts.push(Part::Text(plain_texts(open(), blocks).lit("\n</document>").done(), None));
+                parts.push(Part::Text(plain_texts(open(), blocks).lit("\n</document>").done(), cache));
                 for block in blocks {
                     if let BlockKind::Image(source) = &block.kind {
                         self.image(source, place, parts, losses);
@@ -218,7 +218,9 @@ impl Media<'_> {
 fn plain_texts(mut composer: Composer, blocks: &[Block<'_>]) -> Composer {
     let mut first = true;
     for block in blocks {
-        if let BlockKind::Text(text) = &block.kind {
+        if let BlockKind::Text(text) = &block.kind
+            && !text.is_empty()
+        {
             if !first {
                 composer = composer.text(&Text::Composed(BLANK_LINE.to_vec()));
             }
