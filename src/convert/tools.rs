@@ -110,7 +110,7 @@ impl<'r, 'a> Offer<'r, 'a> {
             || !request
                 .tools
                 .iter()
-                .any(|t| !t.defer_loading && t.is_custom() && t.name.raw() != PLACEHOLDER);
+                .any(|t| !t.defer_loading && offered(t).is_some() && t.name.raw() != PLACEHOLDER);
         for (n, tool) in request.tools.iter().enumerate() {
             if tool.name.raw() == PLACEHOLDER || (tool.defer_loading && !load_all) {
                 continue;
