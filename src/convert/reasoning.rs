@@ -116,11 +116,28 @@ impl Wish {
                     object(body, "chat_template_kwargs", &format!(r#"{{"enable_thinking":{on}}}"#));
                 }
             }
-            ReasoningRequest::None => {
-                if self.by_effort && self.level != Some(Effort::None) {
-                    losses.add(|| "output_config.effort".into(), "dropped:effort");
-                }
-            }
+            ReasoningRequest::None => self.drop_effort(losses),
+        }
+    }
+
+    /// For a model whose reasoning the configuration switches off. Only what tools cannot do
+    /// without is sent.
+    pub(super) fn leave_out(
+        &self,
+        profile: &Profile,
+        has_tools: bool,
+        body: &mut Body<'_>,
+        losses: &mut Losses,
+    ) {
+        if profile.tools_force_effort_none && has_tools {
+            body.field("reasoning_effort", |out| write_str(Effort::None.as_str(), out));
+        }
+        self.drop_effort(losses);
+    }
+
+    fn drop_effort(&self, losses: &mut Losses) {
+        if self.by_effort && self.level != Some(Effort::None) {
+            losses.add(|| "output_config.effort".into(), "dropped:effort");
         }
     }
 
@@ -145,4 +162,34 @@ fn effort(name: &str) -> Option<Effort> {
         "max" => Effort::Max,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ModelSpec, Profile, request};
+    use crate::wire::anthropic::Request;
+
+    /// The converted body and the warning tokens, for a model whose reasoning is switched off.
+    fn without_reasoning(profile: &str, more: &str) -> (serde_json::Value, Vec<String>) {
+        let body =
+            format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"q"}}],{more}}}"#);
+        let parsed = Request::parse(body.as_bytes()).unwrap();
+        let model = ModelSpec { remote_id: "m".into(), reasoning: Some(false), ..ModelSpec::default() };
+        let done = request(&parsed, Profile::named(profile).unwrap(), &model).unwrap();
+        let tokens = done.losses.tokens().into_iter().map(str::to_owned).collect();
+        (serde_json::from_slice(&done.body).unwrap(), tokens)
+    }
+
+    #[test]
+    fn switched_off_by_the_configuration() {
+        let wish = r#""thinking":{"type":"adaptive"},"output_config":{"effort":"high"}"#;
+        let (body, tokens) = without_reasoning("deepseek", wish);
+        assert_eq!((body.get("thinking"), body.get("reasoning_effort")), (None, None));
+        assert_eq!(tokens, ["dropped:effort"]);
+        // These models refuse tools without it.
+        let tools = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;
+        let (body, tokens) = without_reasoning("openai_gpt54", tools);
+        assert_eq!(body["reasoning_effort"], "none");
+        assert!(tokens.is_empty());
+    }
 }

@@ -95,6 +95,8 @@ pub fn request(
     response_format(request, profile, &mut body);
     if reasoning {
         wish.write(profile, has_tools, &mut body, &mut losses);
+    } else {
+        wish.leave_out(profile, has_tools, &mut body, &mut losses);
     }
     if stats.prefill {
         prefill(profile, &mut body, &mut losses);
