@@ -19,20 +19,26 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// More than this many are only counted.
+    /// More than this many are only counted, unless their token is new.
     pub const MAX: usize = 256;
+    /// More than this many are only counted.
+    const MAX_WITH_NEW_TOKENS: usize = 2 * Self::MAX;
 
     /// Notes a loss. `token` may hold text from outside: only `[A-Za-z0-9._:-]` of it is kept.
     pub fn add(&mut self, path: impl FnOnce() -> String, token: &str) {
-        if self.list.len() >= Self::MAX {
+        if self.list.len() >= Self::MAX_WITH_NEW_TOKENS {
             self.more += 1;
             return;
         }
-        let token = token
+        let token: String = token
             .chars()
             .take(80)
             .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-') { c } else { '_' })
             .collect();
+        if self.list.len() >= Self::MAX && self.list.iter().any(|l| l.token == token) {
+            self.more += 1;
+            return;
+        }
         self.list.push(Loss { path: path(), token });
     }
 
@@ -81,5 +87,25 @@ impl<'a> IntoIterator for &'a Losses {
 
     fn into_iter(self) -> Self::IntoIter {
         self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_tokens_are_kept_when_the_list_is_full() {
+        let mut losses = Losses::default();
+        for _ in 0..2 * Losses::MAX {
+            losses.add(|| "messages[0]".into(), "dropped:thinking");
+        }
+        losses.add(|| "top_k".into(), "dropped:top_k");
+        assert_eq!(losses.tokens(), ["dropped:thinking", "dropped:top_k"]);
+        assert_eq!(losses.uncounted(), Losses::MAX);
+        for n in 0..2 * Losses::MAX {
+            losses.add(String::new, &format!("dropped_block:{n}"));
+        }
+        assert_eq!(losses.iter().len(), Losses::MAX_WITH_NEW_TOKENS);
     }
 }
