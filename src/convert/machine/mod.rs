@@ -6,6 +6,8 @@
 mod text;
 mod tools;
 
+use std::borrow::Cow;
+
 use crate::convert::calls::Calls;
 use crate::convert::ids::IdSource;
 use crate::convert::reply::{ReplyContext, Usage};
@@ -121,7 +123,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(data);
+        let text = text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
         }
@@ -156,7 +158,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(body);
+        let text = text_of(body);
         let Ok(chunk) = Chunk::parse(&text) else {
             return Err(ApiError::bad_gateway("upstream returned HTTP 200 with a non-JSON body"));
         };
@@ -324,4 +326,10 @@ impl<S: Sink> Machine<S> {
         };
         self.sink.end(&ending, &self.context, out);
     }
+}
+
+/// The bytes as text; what is no UTF-8 becomes U+FFFD.
+fn text_of(data: &[u8]) -> Cow<'_, str> {
+    // `from_utf8_lossy` looks at each character even where all is well.
+    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
