@@ -50,7 +50,7 @@ pub enum Cause {
     #[error("no connection within {}", seconds(*.0))]
     ConnectTimeout(Duration),
     /// The request could not be written.
-    #[error("it stopped reading the request: {}", io_words(.0))]
+    #[error("it stopped reading the request ({}): perhaps it is too large for it", io_words(.0))]
     Send(io::Error),
     /// Closed without a byte of an answer.
     #[error("it closed the connection without an answer")]

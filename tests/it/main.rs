@@ -24,6 +24,7 @@ mod endpoints;
 mod faults;
 mod headers;
 mod limits;
+mod load;
 mod overload;
 mod pool;
 mod program;

@@ -6,6 +6,7 @@
 mod text;
 mod tools;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::convert::calls::Calls;
@@ -150,7 +151,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(data);
+        let text = text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
         }
@@ -181,8 +182,9 @@ impl<S: Sink> Machine<S> {
             }
         }
         self.start(out);
+        let something_came = !self.nothing_came();
         for choice in &chunk.choices {
-            if choice.whole && !self.nothing_came() {
+            if choice.whole && something_came {
                 // MiniMax repeats the whole message at the end.
                 continue;
             }
@@ -202,7 +204,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(body);
+        let text = text_of(body);
         let Ok(chunk) = Chunk::parse(&text) else {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));
@@ -377,4 +379,10 @@ impl<S: Sink> Machine<S> {
         };
         self.sink.end(&ending, &self.context, out);
     }
+}
+
+/// The bytes as text; what is no UTF-8 becomes U+FFFD.
+fn text_of(data: &[u8]) -> Cow<'_, str> {
+    // `from_utf8_lossy` looks at each character even where all is well.
+    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
