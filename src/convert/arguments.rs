@@ -1,12 +1,13 @@
 //! Tool arguments on their way through: checked as they come, never collected.
 
-use crate::wire::json::{Piece, Pieces, escape};
+use crate::wire::json::{Cursor, Piece, Pieces, escape};
 
 /// Forwards the arguments of one call.
 ///
 /// What begins with `{` is passed on at once, checked byte by byte: raw control characters
-/// inside strings are escaped, and what follows the matching `}` is dropped. Anything else is
-/// kept until its end, when it turns out to be `null`, an object in a string, or unusable.
+/// inside strings are escaped, and what follows the matching `}` is dropped. That it is no JSON
+/// is told at its end. What does not begin with `{` is kept until its end, when it turns out to
+/// be `null`, an object in a string, or unusable.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     state: State,
@@ -24,9 +25,9 @@ enum State {
     Complete,
 }
 
-/// The arguments are not JSON, whatever may follow.
+/// Not JSON, whatever may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Invalid;
+struct Invalid;
 
 /// What the arguments were, at the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,17 +50,16 @@ impl Arguments {
     /// Takes a fragment, the inside of a JSON string (so control characters in it are escaped),
     /// and appends what is passed on, likewise
     /// ready to stand inside a JSON string.
-    pub(super) fn feed(&mut self, fragment: &str, out: &mut Vec<u8>) -> Result<(), Invalid> {
+    pub(super) fn feed(&mut self, fragment: &str, out: &mut Vec<u8>) {
         for piece in Pieces::over(fragment) {
             match piece {
-                Piece::Plain(text) => self.plain(text, out)?,
-                Piece::Char(c) => self.char(c, out)?,
+                Piece::Plain(text) => self.plain(text, out),
+                Piece::Char(c) => self.char(c, out),
             }
         }
-        Ok(())
     }
 
-    fn plain(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Invalid> {
+    fn plain(&mut self, text: &str, out: &mut Vec<u8>) {
         let mut text = text;
         if self.state == State::Start {
             text = text.trim_start_matches([' ', '\n', '\r', '\t']);
@@ -70,22 +70,21 @@ impl Arguments {
             State::Kept => self.kept.push_str(text),
             State::Object => {
                 for (i, byte) in text.bytes().enumerate() {
-                    if self.json.step(byte)? == Step::End {
+                    if self.json.step(byte) == Step::End {
                         self.state = State::Complete;
                         out.extend_from_slice(text.as_bytes().get(..=i).unwrap_or_default());
-                        return Ok(());
+                        return;
                     }
                 }
                 out.extend_from_slice(text.as_bytes());
             }
         }
-        Ok(())
     }
 
-    fn char(&mut self, c: char, out: &mut Vec<u8>) -> Result<(), Invalid> {
+    fn char(&mut self, c: char, out: &mut Vec<u8>) {
         if self.state == State::Start {
             if matches!(c, ' ' | '\n' | '\r' | '\t') {
-                return Ok(());
+                return;
             }
             self.begin(c.encode_utf8(&mut [0; 4]));
         }
@@ -97,7 +96,7 @@ impl Arguments {
                 let text: &str = c.encode_utf8(&mut buffer);
                 let mut step = Step::Pass;
                 for byte in text.bytes() {
-                    step = self.json.step(byte)?;
+                    step = self.json.step(byte);
                 }
                 match step {
                     Step::Escape => control(c as u8, out),
@@ -108,7 +107,6 @@ impl Arguments {
                 }
             }
         }
-        Ok(())
     }
 
     fn begin(&mut self, text: &str) {
@@ -132,6 +130,7 @@ impl Arguments {
     /// Ends the arguments.
     pub(super) fn end(&self) -> Outcome {
         match self.state {
+            State::Complete if self.json.broken => Outcome::Invalid,
             State::Complete => Outcome::Complete,
             State::Start => Outcome::None,
             State::Object => Outcome::Incomplete,
@@ -144,17 +143,18 @@ impl Arguments {
         if text == "null" {
             return Outcome::None;
         }
-        if let Ok(inner) = serde_json::from_str::<String>(text) {
+        let mut cur = Cursor::lenient(text);
+        if let Some(inner) = cur.string().ok().filter(|_| cur.end().is_ok()) {
             // A string that holds the object.
             let mut escaped = Vec::new();
-            escape(&inner, &mut escaped);
+            escape(&inner.decode(), &mut escaped);
             let (mut whole, mut out) = (Self::default(), Vec::new());
-            let fed = whole.feed(&String::from_utf8_lossy(&escaped), &mut out);
-            return match (fed, whole.state) {
-                (Ok(()), State::Complete) => Outcome::Whole(out),
-                (Ok(()), State::Start) => Outcome::None,
-                (Ok(()), State::Kept) => Outcome::NotObject,
-                _ => Outcome::Invalid,
+            whole.feed(&String::from_utf8_lossy(&escaped), &mut out);
+            return match whole.state {
+                State::Complete if !whole.json.broken => Outcome::Whole(out),
+                State::Start => Outcome::None,
+                State::Kept => Outcome::NotObject,
+                State::Complete | State::Object => Outcome::Invalid,
             };
         }
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
@@ -189,6 +189,11 @@ struct Checker {
     /// One bit a level, set for an object; `depth` says how many count.
     objects: u128,
     depth: u32,
+    /// It is no JSON: from here on only the matching `}` is looked for.
+    broken: bool,
+    braces: u32,
+    quoted: bool,
+    escaped: bool,
 }
 
 /// What may come next.
@@ -219,7 +224,42 @@ enum At {
 }
 
 impl Checker {
-    fn step(&mut self, b: u8) -> Result<Step, Invalid> {
+    fn step(&mut self, b: u8) -> Step {
+        if !self.broken {
+            match self.check(b) {
+                Ok(step) => return step,
+                Err(Invalid) => self.give_up(),
+            }
+        }
+        self.scan(b)
+    }
+
+    fn give_up(&mut self) {
+        self.broken = true;
+        self.braces = self.objects.count_ones();
+        self.quoted = matches!(self.at, At::Str(_) | At::Escape(_) | At::Hex(..));
+        self.escaped = matches!(self.at, At::Escape(_));
+    }
+
+    fn scan(&mut self, b: u8) -> Step {
+        match b {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' => self.quoted = !self.quoted,
+            0..=0x1F if self.quoted => return Step::Escape,
+            b'{' if !self.quoted => self.braces += 1,
+            b'}' if !self.quoted => {
+                self.braces = self.braces.saturating_sub(1);
+                if self.braces == 0 {
+                    return Step::End;
+                }
+            }
+            _ => {}
+        }
+        Step::Pass
+    }
+
+    fn check(&mut self, b: u8) -> Result<Step, Invalid> {
         use At::{
             Colon, CommaOrEnd, Digits, Escape, Exponent, ExponentDigits, ExponentSign, Fraction, Hex, Key,
             KeyOrEnd, Minus, Point, Str, Value, ValueOrEnd, Word, Zero,
@@ -312,19 +352,17 @@ mod tests {
     use proptest::prelude::*;
 
     /// Feeds decoded text cut at `cuts` and returns what was passed on, decoded, and the outcome.
-    fn run(text: &str, size: usize) -> (String, Result<Outcome, Invalid>) {
+    fn run(text: &str, size: usize) -> (String, Outcome) {
         let mut a = Arguments::default();
         let mut out = Vec::new();
         let chars: Vec<char> = text.chars().collect();
         for part in chars.chunks(size.max(1)) {
             let mut inner = Vec::new();
             escape(&part.iter().collect::<String>(), &mut inner);
-            if a.feed(std::str::from_utf8(&inner).unwrap(), &mut out).is_err() {
-                return (String::new(), Err(Invalid));
-            }
+            a.feed(std::str::from_utf8(&inner).unwrap(), &mut out);
         }
         let json = [b"\"", out.as_slice(), b"\""].concat();
-        (serde_json::from_slice(&json).unwrap(), Ok(a.end()))
+        (serde_json::from_slice(&json).unwrap(), a.end())
     }
 
     #[test]
@@ -344,11 +382,16 @@ mod tests {
             ("[1]", "", Outcome::NotObject),
             ("[1", "", Outcome::Incomplete),
             ("nonsense", "", Outcome::Invalid),
+            ("\"{\\\"a\\\":\\\"x\ny\\\"}\"", "", Outcome::Whole(b"{\\\"a\\\":\\\"x\\\\ny\\\"}".to_vec())),
+            // Passed on to the matching brace all the same: the end tells.
+            ("{\"a\": nope} x", "{\"a\": nope}", Outcome::Invalid),
+            ("{\"a\": {b: \"}\"}} x", "{\"a\": {b: \"}\"}}", Outcome::Invalid),
+            ("{\"a\": nope", "{\"a\": nope", Outcome::Incomplete),
         ] {
             for size in [1, 2, 3, 100] {
                 let got = run(text, size);
                 assert_eq!(got.0, passed, "{text:?}");
-                assert_eq!(got.1.as_ref(), Ok(&outcome), "{text:?} in pieces of {size}");
+                assert_eq!(got.1, outcome, "{text:?} in pieces of {size}");
             }
         }
         for text in [
@@ -359,10 +402,10 @@ mod tests {
             "{\"a\":'x'}",
             "{\"a\" 1}",
             "{\"a\":[1,]}",
-            "{]",
+            "{]}",
             "{\"a\":\"\\x\"}",
         ] {
-            assert_eq!(run(text, 1).1, Err(Invalid), "{text}");
+            assert_eq!(run(text, 1).1, Outcome::Invalid, "{text}");
         }
     }
 
@@ -373,14 +416,14 @@ mod tests {
             // Whatever was passed on as complete is a JSON object; whatever serde_json reads is complete.
             let value = serde_json::from_str::<serde::de::IgnoredAny>(&text);
             match outcome {
-                Ok(Outcome::Complete) => {
+                Outcome::Complete => {
                     prop_assert!(text.starts_with(&passed));
                     // Numbers out of range are JSON all the same.
                     if !passed.contains(['e', 'E']) {
                         prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&passed).is_ok(), "{passed}");
                     }
                 }
-                Ok(_) | Err(Invalid) => prop_assert!(value.is_err(), "{}", text),
+                _ => prop_assert!(value.is_err(), "{}", text),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::arguments::Arguments;
 use crate::wire::anthropic::ApiError;
-use crate::wire::openai::ToolDelta;
+use crate::wire::openai::{Arguments as OpenAiArguments, ToolDelta};
 
 /// More calls than this in one answer are a fault of the upstream.
 pub(super) const MAX_CALLS: usize = 1000;
@@ -31,8 +31,7 @@ pub(super) struct Call {
 impl Call {
     /// Keeps arguments until the call's turn.
     pub(super) fn wait(&mut self, arguments: &str) {
-        // What is wrong with them is told when they are passed on.
-        let _ = self.waiting.feed(arguments, &mut Vec::new());
+        self.waiting.feed(arguments, &mut Vec::new());
         self.pending.push_str(arguments);
     }
 
@@ -90,7 +89,7 @@ impl Calls {
     pub(super) fn take(&mut self, delta: &ToolDelta<'_>, whole: bool) -> Result<usize, ApiError> {
         let id = delta.id.map(super::super::wire::json::JsonStr::decode).unwrap_or_default();
         let name = delta.name.map(super::super::wire::json::JsonStr::decode).unwrap_or_default();
-        let known = if whole { None } else { self.find(delta.index, &id, &name) };
+        let known = if whole { None } else { self.find(delta, &id, &name) };
         let at = match known {
             Some(at) => at,
             None if self.list.len() >= MAX_CALLS => {
@@ -118,8 +117,8 @@ impl Calls {
         Ok(at)
     }
 
-    fn find(&self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
-        let at = match index {
+    fn find(&self, delta: &ToolDelta<'_>, id: &str, name: &str) -> Option<usize> {
+        let at = match delta.index {
             Some(index) => self.list.iter().rposition(|c| c.index == Some(index))?,
             None if id.is_empty() => self.last?,
             None => match self.list.iter().rposition(|c| c.id == id) {
@@ -133,8 +132,9 @@ impl Calls {
         let call = self.list.get(at)?;
         let other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
         // A name on a call that has one and is complete: the next call of a server that gives
-        // no ids (Gemini), or always the same index.
-        let another = id.is_empty() && !call.name.is_empty() && call.is_complete();
+        // no ids (Gemini), or always the same index. A name that is only repeated is no call.
+        let begins = call.name != name || delta.arguments.is_some_and(OpenAiArguments::begin_object);
+        let another = id.is_empty() && !call.name.is_empty() && call.is_complete() && begins;
         if !name.is_empty() && (other_id || another) { None } else { Some(at) }
     }
 }

@@ -22,16 +22,26 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
     // An error that was sent as the first event of a stream.
-    let text = text.strip_prefix("data:").map_or(text, |t| t.lines().next().unwrap_or_default().trim());
+    let text = match text {
+        t if t.starts_with("data:") || t.starts_with("event:") || t.starts_with(':') => {
+            t.lines().find_map(|line| line.strip_prefix("data:")).unwrap_or(t).trim()
+        }
+        t => t,
+    };
     let value: Option<Value> = serde_json::from_str(text).ok();
     let message = value.as_ref().and_then(message_of).unwrap_or_else(|| plain(status, text, value.is_some()));
-    let status = match status {
-        200..=299 => value.as_ref().and_then(in_band_status).unwrap_or(502),
-        other => other,
+    let (status, vague) = match status {
+        200..=299 => match value.as_ref().and_then(in_band_status) {
+            Some(status) => (status, false),
+            None => (502, true),
+        },
+        other => (other, false),
     };
-    let code = value.as_ref().map(code_of).unwrap_or_default();
-    if matches!(status, 400 | 413 | 422)
-        && let Some(message) = overflow::reword(&message, &code, value.as_ref(), context)
+    let codes = value.as_ref().map(codes_of).unwrap_or_default();
+    let code = codes.first().map_or("", String::as_str);
+    // Where nothing tells the status, the words do.
+    if (vague || matches!(status, 400 | 413 | 422))
+        && let Some(message) = overflow::reword(&message, code, value.as_ref(), context)
     {
         return ApiError::invalid_request(message);
     }
@@ -39,10 +49,10 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
     let mut error = ApiError::new(status, kind, message);
     if status == 401 {
         // Clients take "x-api-key" for a word about their own key.
-        let words = error.message.replace("x-api-key", "API key").replace("X-API-Key", "API key");
+        let words = without_header_name(&error.message);
         error.message = format!("the key of provider `{provider}` was refused by the upstream: {words}");
     }
-    if code == "insufficient_quota" {
+    if codes.iter().any(|c| c == "insufficient_quota") {
         // Waiting does not help: the account is empty.
         error.should_retry = Some(false);
     }
@@ -143,32 +153,49 @@ fn detail(detail: &Value) -> Option<String> {
     (!problems.is_empty()).then(|| problems.join("; "))
 }
 
-/// `code` or `type`, as text.
-fn code_of(value: &Value) -> String {
+/// `code` and `type`, where they are text.
+fn codes_of(value: &Value) -> Vec<String> {
     let error = error_object(value);
-    [&error["code"], &error["type"]]
-        .into_iter()
-        .find_map(|v| match v {
-            Value::String(s) if !s.is_empty() => Some(s.clone()),
-            _ => None,
-        })
-        .unwrap_or_default()
+    let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    [&error["code"], &error["type"]].into_iter().filter_map(text).collect()
+}
+
+/// Takes `x-api-key` out of a message, however it is spelled.
+fn without_header_name(message: &str) -> String {
+    const NAME: &str = "x-api-key";
+    let lower = message.to_ascii_lowercase();
+    let (mut out, mut from) = (String::with_capacity(message.len()), 0);
+    for (at, _) in lower.match_indices(NAME) {
+        out.push_str(message.get(from..at).unwrap_or_default());
+        out.push_str("API key");
+        from = at + NAME.len();
+    }
+    out.push_str(message.get(from..).unwrap_or_default());
+    out
+}
+
+/// A list that holds an error, as Gemini sends it.
+pub(super) fn is_error_list(text: &str) -> bool {
+    text.trim_start().starts_with('[')
+        && serde_json::from_str::<Value>(text)
+            .is_ok_and(|v| v.pointer("/0/error").is_some_and(|e| !e.is_null()))
 }
 
 /// The status that an error inside an answer with status 200 stands for.
 fn in_band_status(value: &Value) -> Option<u16> {
     let outer = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-    if let Some(code) = at(outer, "/base_resp/status_code").as_u64().filter(|c| *c != 0) {
+    if let Some(code) = as_number(at(outer, "/base_resp/status_code")).filter(|c| *c != 0) {
         return Some(minimax(code));
     }
     let error = error_object(value);
-    let number = |v: &Value| {
-        let n = v.as_u64().or_else(|| v.as_str().and_then(|s| s.parse().ok()))?;
-        u16::try_from(n).ok().filter(|n| (400..600).contains(n))
-    };
+    let number = |v: &Value| u16::try_from(as_number(v)?).ok().filter(|n| (400..600).contains(n));
     [&error["code"], &error["status"]].into_iter().find_map(number).or_else(|| {
         [&error["code"], &error["type"], &error["status"]].into_iter().find_map(|v| named(v.as_str()?))
     })
+}
+
+fn as_number(v: &Value) -> Option<u64> {
+    v.as_u64().or_else(|| v.as_str()?.parse().ok())
 }
 
 /// Sources: OpenAI "Error codes"; Google RPC codes; GLM "Error codes"; Anthropic's own names,
@@ -187,6 +214,9 @@ fn named(code: &str) -> Option<u16> {
         "model_not_found" | "not_found_error" | "NOT_FOUND" => 404,
         "context_length_exceeded"
         | "content_filter"
+        | "content_policy_violation"
+        | "unsupported_parameter"
+        | "unsupported_value"
         | "invalid_request_error"
         | "BadRequestError"
         | "INVALID_ARGUMENT"
@@ -210,5 +240,37 @@ fn minimax(code: u64) -> u16 {
         1001 => 504,
         1027 | 2013 => 400,
         _ => 502,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_key_names_the_provider_and_no_header() {
+        for name in ["x-api-key", "X-Api-Key", "X-API-KEY"] {
+            let body = format!(r#"{{"error":{{"message":"invalid {name} é"}}}}"#);
+            let error = error(401, body.as_bytes(), "zai", None);
+            assert_eq!(
+                error.message,
+                "the key of provider `zai` was refused by the upstream: invalid API key é"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_account_is_not_worth_a_retry() {
+        for body in [
+            r#"{"error":{"message":"m","code":"insufficient_quota"}}"#,
+            r#"{"error":{"message":"m","code":"429","type":"insufficient_quota"}}"#,
+        ] {
+            for status in [200, 429] {
+                let error = error(status, body.as_bytes(), "p", None);
+                assert_eq!((error.status, error.should_retry), (429, Some(false)), "{body}");
+            }
+        }
+        let busy = br#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#;
+        assert_eq!(error(429, busy, "p", None).should_retry, None);
     }
 }

@@ -23,6 +23,9 @@ const PHRASES: &[&str] = &[
     "exceeds the context window",
     "context window exceeds limit",
     "greater than the context length",
+    "longer than the model's context length",
+    "context length is only",
+    "exceed context window of",
     "exceeded model token limit",
     "maximum prompt length is",
     "exceeds the maximum number of tokens",
@@ -45,6 +48,10 @@ const LIMIT: &[&str] = &[
     r"exceeds the limit of (\d+)",
     r"with (\d+) maximum context length",
     r"input length should be \[\d+, ?(\d+)\]",
+    r"maximum context length: (\d+)",
+    r"model's context length \((\d+)",
+    r"context length is only (\d+)",
+    r"context window of (\d+)",
 ];
 /// Where the size of the prompt stands.
 const PROMPT: &[&str] = &[
@@ -60,6 +67,10 @@ const PROMPT: &[&str] = &[
     r"prompt token count of (\d+)",
     r"\((\d+) of text input",
     r"prompt contains (\d+) tokens",
+    r"prompt is too long: (\d+)",
+    r"the input \((\d+) tokens\) is longer",
+    r"passed (\d+) input tokens",
+    r"requested tokens \((\d+)\) exceed",
 ];
 /// Where the size of the wanted answer stands.
 const OUTPUT: &[&str] = &[
@@ -211,6 +222,16 @@ mod tests {
                 "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 8192 tokens and your request has 200 input tokens (32000 > 8192 - 200).",
                 budget(200, 32_000, 8192),
             ),
+            ("The prompt is too long: 140000, model maximum context length: 131071", long(140_000, 131_071)),
+            (
+                "The input (40000 tokens) is longer than the model's context length (32768 tokens).",
+                long(40_000, 32_768),
+            ),
+            (
+                "You passed 200 input tokens and requested 9000 output tokens. However, the model's context length is only 8192 tokens, resulting in a maximum input length of 0 tokens. Please reduce the length of the input prompt.",
+                budget(200, 9000, 8192),
+            ),
+            ("Requested tokens (5000) exceed context window of 4096", long(5000, 4096)),
             ("Prompt exceeds max length", "prompt is too long: Prompt exceeds max length".to_owned()),
             ("Prompt is too long", "Prompt is too long".to_owned()),
         ] {

@@ -47,14 +47,15 @@ pub(super) fn seal(
     family: &str,
     omitted: Option<&str>,
     details: Vec<Value>,
-    gemini: Option<(&str, &str)>,
+    gemini: Vec<(String, String)>,
 ) -> String {
     let mut fields = Map::new();
     if !details.is_empty() {
         fields.insert("d".into(), Value::Array(details.into_iter().map(sorted).collect()));
     }
-    if let Some((id, signature)) = gemini {
-        fields.insert("g".into(), Value::Object(Map::from_iter([(id.to_owned(), signature.into())])));
+    if !gemini.is_empty() {
+        let by_id: BTreeMap<_, _> = gemini.into_iter().collect();
+        fields.insert("g".into(), by_id.into_iter().map(|(id, s)| (id, Value::from(s))).collect());
     }
     fields.insert("p".into(), family.into());
     if let Some(text) = omitted.filter(|t| !t.is_empty()) {
@@ -82,9 +83,12 @@ mod tests {
 
     #[test]
     fn seals_and_opens() {
-        assert_eq!(seal("deepseek", Some("plan"), vec![], None), "cp1.eyJwIjoiZGVlcHNlZWsiLCJ0IjoicGxhbiJ9");
         assert_eq!(
-            seal("gemini", None, vec![], Some(("call_a", "SIGA"))),
+            seal("deepseek", Some("plan"), vec![], vec![]),
+            "cp1.eyJwIjoiZGVlcHNlZWsiLCJ0IjoicGxhbiJ9"
+        );
+        assert_eq!(
+            seal("gemini", None, vec![], vec![("call_a".into(), "SIGA".into())]),
             "cp1.eyJnIjp7ImNhbGxfYSI6IlNJR0EifSwicCI6ImdlbWluaSJ9"
         );
         let e = Envelope::open("cp1.eyJwIjoiZGVlcHNlZWsiLCJ0IjoiaGlkZGVuIHBsYW4ifQ").unwrap();

@@ -8,14 +8,14 @@ use crate::wire::anthropic::{ApiError, ErrorKind};
 pub(super) enum Finish {
     /// `stop`, and whatever is not known.
     Stop,
-    /// `tool_calls`, `function_call`.
-    Tools,
     /// `model_context_window_exceeded` (GLM).
     Window,
     /// `length`, `max_tokens`.
     Length,
     /// `content_filter`, `sensitive` (GLM).
     Filter,
+    /// `tool_calls`, `function_call`: answers that come in several choices give a reason for each.
+    Tools,
 }
 
 impl Finish {

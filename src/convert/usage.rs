@@ -11,7 +11,8 @@ pub(super) fn anthropic(usage: &openai::Usage, timings_cache: u64) -> Usage {
     let mut read = if usage.cached > 0 { usage.cached } else { timings_cache.min(usage.prompt_tokens) };
     let mut write = usage.cache_write;
     // Less than nothing left: this provider excludes them already.
-    let mut input = usage.prompt_tokens.checked_sub(read + write).unwrap_or(usage.prompt_tokens);
+    let mut input =
+        usage.prompt_tokens.checked_sub(read.saturating_add(write)).unwrap_or(usage.prompt_tokens);
     if input == 0 && usage.prompt_tokens > 0 {
         // Claude Code ignores a 0 and would add its first estimate to the cached tokens.
         input = 1;
@@ -23,8 +24,10 @@ pub(super) fn anthropic(usage: &openai::Usage, timings_cache: u64) -> Usage {
     }
     let think = usage.reasoning;
     // xAI leaves reasoning out of completion_tokens; its total gives that away.
-    let apart = think > 0 && usage.total_tokens == usage.prompt_tokens + usage.completion_tokens + think;
-    let output = usage.completion_tokens + if apart { think } else { 0 };
+    let apart = think > 0
+        && usage.total_tokens
+            == usage.prompt_tokens.saturating_add(usage.completion_tokens).saturating_add(think);
+    let output = usage.completion_tokens.saturating_add(if apart { think } else { 0 });
     Usage {
         input_tokens: input,
         output_tokens: output,

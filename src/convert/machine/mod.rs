@@ -6,6 +6,9 @@
 mod text;
 mod tools;
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
 use crate::convert::calls::Calls;
 use crate::convert::ids::IdSource;
 use crate::convert::reply::{ReplyContext, Usage};
@@ -22,6 +25,24 @@ use crate::wire::openai::{self, Chunk, Content};
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
 pub(super) const MAX_RETAINED: usize = 8 << 20;
 
+/// Output that waits. Texts are the inside of a JSON string.
+#[derive(Debug)]
+enum Held {
+    Text(String),
+    Thinking(String),
+    /// The reasoning beside them, and `reasoning_details` as they came.
+    Details(Option<String>, String),
+}
+
+impl Held {
+    fn retained(&self) -> usize {
+        32 + match self {
+            Self::Text(text) | Self::Thinking(text) => text.len(),
+            Self::Details(text, details) => text.as_ref().map_or(0, String::len) + details.len(),
+        }
+    }
+}
+
 /// Translates one answer into a [`Sink`].
 #[derive(Debug)]
 pub(super) struct Machine<S> {
@@ -29,6 +50,10 @@ pub(super) struct Machine<S> {
     sink: S,
     ids: IdSource,
     pub(super) started: bool,
+    /// A chunk with choices or usage has come: there is an answer, if perhaps an empty one.
+    answered: bool,
+    /// What an upstream said that sent no answer.
+    note: Option<ApiError>,
     /// The end or an error is out: nothing may follow.
     pub(super) ended: bool,
     open: Option<Kind>,
@@ -41,10 +66,12 @@ pub(super) struct Machine<S> {
     calls: Calls,
     /// Tool calls that became blocks, by the fingerprints of their ids.
     used_ids: Vec<u64>,
+    /// Ids that calls of a whole answer were given before their turn.
+    claimed: VecDeque<String>,
     /// White space that opens no text block of its own: the inside of a JSON string.
     space: String,
-    /// Output that waits for incomplete calls: (is thinking, inside of a JSON string).
-    held: Vec<(bool, String)>,
+    /// Output that waits for incomplete calls.
+    held: Vec<Held>,
     pub(super) finish: Option<Finish>,
     matched_stop: Option<String>,
     refusal: Option<String>,
@@ -70,6 +97,8 @@ impl<S: Sink> Machine<S> {
             context,
             sink,
             started: false,
+            answered: false,
+            note: None,
             ended: false,
             open: None,
             blocks: 0,
@@ -78,6 +107,7 @@ impl<S: Sink> Machine<S> {
             thoughts: Thoughts::default(),
             calls: Calls::default(),
             used_ids: Vec::new(),
+            claimed: VecDeque::new(),
             space: String::new(),
             held: Vec::new(),
             finish: None,
@@ -107,7 +137,7 @@ impl<S: Sink> Machine<S> {
             + self.calls.retained()
             + self.used_ids.len() * 8
             + self.space.len()
-            + self.held.iter().map(|(_, text)| text.len() + 32).sum::<usize>()
+            + self.held.iter().map(Held::retained).sum::<usize>()
             + self.refusal.as_ref().map_or(0, String::len)
     }
 
@@ -121,13 +151,16 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(data);
+        let text = text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
         }
         let Ok(chunk) = Chunk::parse(&text) else {
+            if super::error::is_error_list(&text) {
+                return Err(self.fault(data));
+            }
             // Not every line is a chunk: some gateways send notes of their own.
-            self.skipped += 1;
+            self.skipped += u64::from(!text.trim().is_empty());
             return Ok(());
         };
         if chunk.faulty {
@@ -136,10 +169,25 @@ impl<S: Sink> Machine<S> {
         self.numbers(&chunk);
         // Azure's first chunk has neither: only what filters said of the prompt.
         if chunk.choices.is_empty() && chunk.usage.is_none() {
+            if chunk.told && !self.answered {
+                self.note = Some(self.fault(data));
+            }
             return Ok(());
         }
+        self.answered = true;
+        if !self.started {
+            // An upstream that gives up at once is an HTTP error still.
+            for choice in &chunk.choices {
+                self.stop(choice)?;
+            }
+        }
         self.start(out);
+        let something_came = !self.nothing_came();
         for choice in &chunk.choices {
+            if choice.whole && something_came {
+                // MiniMax repeats the whole message at the end.
+                continue;
+            }
             let delta = &choice.delta;
             self.think(delta, out)?;
             self.say(&delta.content, out)?;
@@ -156,22 +204,31 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = String::from_utf8_lossy(body);
+        let text = text_of(body);
         let Ok(chunk) = Chunk::parse(&text) else {
+            if super::error::is_error_list(&text) {
+                return Err(self.fault(body));
+            }
             return Err(ApiError::bad_gateway("upstream returned HTTP 200 with a non-JSON body"));
         };
         if chunk.faulty {
             return Err(self.fault(body));
         }
         if chunk.choices.is_empty() {
-            return Err(ApiError::bad_gateway("upstream returned an empty response"));
+            return Err(if chunk.told {
+                self.fault(body)
+            } else {
+                ApiError::bad_gateway("upstream returned an empty response")
+            });
         }
         self.whole = true;
+        self.answered = true;
         self.numbers(&chunk);
         for choice in &chunk.choices {
             self.stop(choice)?;
         }
         self.start(out);
+        self.sign_calls(&chunk.choices, out);
         for choice in &chunk.choices {
             self.think(&choice.delta, out)?;
             if let Content::Parts(parts) = &choice.delta.content {
@@ -250,8 +307,7 @@ impl<S: Sink> Machine<S> {
             None | Some(Kind::Tool) => return,
             Some(Kind::Text) => self.sink.close(true, out),
             Some(Kind::Thinking) => {
-                let thoughts = std::mem::take(&mut self.thoughts);
-                let signature = thoughts.seal(self.context.thinking, self.context.profile);
+                let signature = self.thoughts.seal(self.context.thinking, self.context.profile);
                 self.sink.close_thinking(&signature, out);
             }
         }
@@ -262,12 +318,11 @@ impl<S: Sink> Machine<S> {
         if self.ended {
             return Ok(());
         }
-        if !self.started
-            || (self.blocks == 0 && self.usage.is_none() && self.finish.is_none() && self.nothing_came())
-        {
-            return Err(match self.skipped {
-                0 => ApiError::bad_gateway("upstream returned an empty response"),
-                n => ApiError::bad_gateway(format!(
+        if !self.answered {
+            return Err(match (self.note.take(), self.skipped) {
+                (Some(told), _) => told,
+                (None, 0) => ApiError::bad_gateway("upstream returned an empty response"),
+                (None, n) => ApiError::bad_gateway(format!(
                     "upstream sent no chunk that can be read ({n} that are not JSON)"
                 )),
             });
@@ -295,7 +350,7 @@ impl<S: Sink> Machine<S> {
     }
 
     fn nothing_came(&self) -> bool {
-        self.output_bytes == 0 && self.space.is_empty() && self.calls.list.is_empty()
+        self.output_bytes == 0 && self.blocks == 0 && self.space.is_empty() && self.calls.list.is_empty()
     }
 
     /// The answer to a request that asked for no output.
@@ -324,4 +379,10 @@ impl<S: Sink> Machine<S> {
         };
         self.sink.end(&ending, &self.context, out);
     }
+}
+
+/// The bytes as text; what is no UTF-8 becomes U+FFFD.
+fn text_of(data: &[u8]) -> Cow<'_, str> {
+    // `from_utf8_lossy` looks at each character even where all is well.
+    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }

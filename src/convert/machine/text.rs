@@ -1,20 +1,20 @@
 //! Reasoning and text: which block they go to, and what has to wait.
 
-use super::Machine;
+use super::{Held, Machine};
 use crate::convert::reply::ThinkingMode;
 use crate::convert::sink::{Kind, Sink};
 use crate::convert::text::Fragment;
 use crate::convert::think::Found;
-use crate::convert::thoughts::Thoughts;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::RawJson;
 use crate::wire::openai::{Content, Delta};
 
 impl<S: Sink> Machine<S> {
     pub(super) fn think(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
         match (delta.reasoning, delta.reasoning_details) {
             (Some(text), None) => self.emit_thinking(Fragment::Json(text), out),
-            (reasoning, Some(details)) => self.think_details(reasoning.map(Fragment::Json), details, out),
+            (reasoning, Some(details)) => {
+                self.think_details(reasoning.map(Fragment::Json), details.text(), out)
+            }
             (None, None) => Ok(()),
         }
     }
@@ -22,36 +22,42 @@ impl<S: Sink> Machine<S> {
     pub(super) fn think_details(
         &mut self,
         text: Option<Fragment<'_>>,
-        details: RawJson<'_>,
+        details: &str,
         out: &mut Vec<u8>,
     ) -> Result<(), ApiError> {
         if self.context.thinking == ThinkingMode::Off {
             return Ok(());
         }
-        if details.text().trim_matches(['[', ']', ' ']).is_empty() {
-            return text.map_or(Ok(()), |text| self.emit_thinking(text, out));
-        }
-        let profile = self.context.profile;
         if self.calls.open() && !self.calls.all_complete() {
-            // The block that would carry them cannot be opened yet; their text can wait.
-            let fresh = Thoughts::default().details(details, profile);
-            return self.emit_thinking(text.unwrap_or(Fragment::Plain(&fresh)), out);
+            let text = text.map(|text| {
+                let mut held = String::new();
+                push_inner(text, &mut held);
+                held
+            });
+            self.held.push(Held::Details(text, details.to_owned()));
+            return Ok(());
         }
-        // The block has to be there before the details are gathered: closing one empties them.
-        self.open_thinking(out)?;
-        let fresh = self.thoughts.details(details, profile);
+        if self.open != Some(Kind::Thinking) {
+            // Blocks of their own may come before these: details have to be gathered after them.
+            self.finish_calls(out)?;
+        }
+        let (fresh, carried) = self.thoughts.details(details, self.context.profile, self.whole);
+        if carried {
+            self.open_thinking(out)?;
+        }
         self.emit_thinking(text.unwrap_or(Fragment::Plain(&fresh)), out)
     }
 
     pub(super) fn emit_thinking(&mut self, text: Fragment<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        self.output_bytes += text.len() as u64;
         if text.is_empty() || self.context.thinking == ThinkingMode::Off {
+            self.output_bytes += text.len() as u64;
             return Ok(());
         }
         if self.calls.open() && !self.calls.all_complete() {
             self.hold(true, text);
             return Ok(());
         }
+        self.output_bytes += text.len() as u64;
         self.open_thinking(out)?;
         if self.context.thinking == ThinkingMode::Omit {
             self.thoughts.hide(text);
@@ -88,6 +94,7 @@ impl<S: Sink> Machine<S> {
                     if *thinking {
                         self.emit_thinking(Fragment::Json(*text), out)?;
                     } else {
+                        self.flush_tags(out)?;
                         self.emit_text(Fragment::Json(*text), out)?;
                     }
                 }
@@ -117,12 +124,16 @@ impl<S: Sink> Machine<S> {
         out: &mut Vec<u8>,
     ) -> Result<(), ApiError> {
         text.decode_some(usize::MAX, self.refusal.get_or_insert_default());
-        if shown { self.emit_text(text, out) } else { Ok(()) }
+        if !shown {
+            return Ok(());
+        }
+        self.flush_tags(out)?;
+        self.emit_text(text, out)
     }
 
     pub(super) fn emit_text(&mut self, text: Fragment<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        self.output_bytes += text.len() as u64;
         if self.open == Some(Kind::Text) {
+            self.output_bytes += text.len() as u64;
             self.write_text(text, out);
             return Ok(());
         }
@@ -133,6 +144,7 @@ impl<S: Sink> Machine<S> {
             self.hold(false, text);
             return Ok(());
         }
+        self.output_bytes += text.len() as u64;
         if text.is_blank() {
             // A text block is not worth opening for it yet.
             push_inner(text, &mut self.space);
@@ -156,12 +168,12 @@ impl<S: Sink> Machine<S> {
 
     /// Keeps output until the calls before it are complete.
     pub(super) fn hold(&mut self, thinking: bool, text: Fragment<'_>) {
-        match self.held.last_mut() {
-            Some((kind, held)) if *kind == thinking => push_inner(text, held),
+        match (self.held.last_mut(), thinking) {
+            (Some(Held::Thinking(held)), true) | (Some(Held::Text(held)), false) => push_inner(text, held),
             _ => {
                 let mut held = String::new();
                 push_inner(text, &mut held);
-                self.held.push((thinking, held));
+                self.held.push(if thinking { Held::Thinking(held) } else { Held::Text(held) });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Tool calls: one block after the other, each closed only when its arguments are whole.
 
-use super::Machine;
+use super::{Held, Machine};
 use crate::convert::arguments::{Arguments as Forwarder, Outcome};
 use crate::convert::ids::{fingerprint, usable};
 use crate::convert::reply::ThinkingMode;
@@ -8,7 +8,8 @@ use crate::convert::sink::{Kind, Sink, clean};
 use crate::convert::stop::Finish;
 use crate::convert::text::Fragment;
 use crate::wire::anthropic::ApiError;
-use crate::wire::openai::{Arguments, Delta, ToolDelta};
+use crate::wire::json::JsonStr;
+use crate::wire::openai::{Arguments, Choice, Delta, ToolDelta};
 
 impl<S: Sink> Machine<S> {
     pub(super) fn call(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
@@ -28,29 +29,28 @@ impl<S: Sink> Machine<S> {
         let at = self.calls.take(delta, self.whole)?;
         match delta.arguments {
             None => {}
-            Some(Arguments::Text(text)) => self.arguments(at, &clean(text), out)?,
-            Some(Arguments::Object(object)) => {
+            Some(Arguments::Text(text)) => self.arguments(at, &clean(text), out),
+            Some(Arguments::Value(value)) => {
                 let mut inner = Vec::new();
-                object.write_compact_escaped(&mut inner);
-                self.arguments(at, &String::from_utf8_lossy(&inner), out)?;
+                value.write_compact_escaped(&mut inner);
+                self.arguments(at, &String::from_utf8_lossy(&inner), out);
             }
         }
         self.advance(out)
     }
 
-    pub(super) fn arguments(&mut self, at: usize, text: &str, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    pub(super) fn arguments(&mut self, at: usize, text: &str, out: &mut Vec<u8>) {
         if text.is_empty() || at < self.calls.current {
             // Nothing, or something behind the end of an object.
-            return Ok(());
+            return;
         }
         self.output_bytes += text.len() as u64;
-        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        let Some(call) = self.calls.list.get_mut(at) else { return };
         if !call.opened {
             call.wait(text);
-            return Ok(());
+            return;
         }
-        let fed = self.sink.delta(out, |out| call.arguments.feed(text, out));
-        fed.map_err(|_| unusable("invalid JSON", &call.name))
+        self.sink.delta(out, |out| call.arguments.feed(text, out));
     }
 
     /// Opens the call whose turn it is, and goes on to the next when one is complete.
@@ -60,7 +60,7 @@ impl<S: Sink> Machine<S> {
                 if call.name.is_empty() {
                     return Ok(());
                 }
-                self.open_call(out)?;
+                self.open_call(out);
                 continue;
             }
             let next_known =
@@ -76,37 +76,56 @@ impl<S: Sink> Machine<S> {
         Ok(())
     }
 
-    pub(super) fn open_call(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    pub(super) fn open_call(&mut self, out: &mut Vec<u8>) {
         let at = self.calls.current;
-        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        let Some(call) = self.calls.list.get_mut(at) else { return };
         call.opened = true;
-        let taken = |id: &str| {
-            let print = fingerprint(id);
-            self.context.history_ids.binary_search(&print).is_ok() || self.used_ids.contains(&print)
-        };
-        let id =
-            if usable(&call.id) && !taken(&call.id) { call.id.clone() } else { self.ids.next("toolu_01") };
-        self.used_ids.push(fingerprint(&id));
+        let told = call.id.clone();
         let own = self.context.tool_names.iter().find(|(upstream, _)| *upstream == call.name);
         let name = own.map_or_else(|| call.name.clone(), |(_, own)| own.clone());
         let signature = call.thought_signature.take();
-        if let Some(signature) = signature.filter(|_| self.context.thinking != ThinkingMode::Off) {
-            // It has to come back on this very call: the thinking block before it carries it.
-            if self.open != Some(Kind::Thinking) {
-                self.close(out);
-                self.begin(Kind::Thinking, out);
-            }
-            self.thoughts.gemini = Some((id.clone(), signature));
+        let id = self.claimed.pop_front().unwrap_or_else(|| self.claim(&told));
+        if let Some(signature) =
+            signature.filter(|_| self.context.thinking != ThinkingMode::Off && !self.whole)
+        {
+            // It has to come back on this very call: a thinking block of its own carries it.
+            self.close(out);
+            self.begin(Kind::Thinking, out);
+            self.thoughts.gemini.push((id.clone(), signature));
         }
         self.close(out);
         self.space.clear();
         self.open = Some(Kind::Tool);
         self.blocks += 1;
         self.sink.open_tool(&id, &name, out);
-        let Some(call) = self.calls.list.get_mut(at) else { return Ok(()) };
+        let Some(call) = self.calls.list.get_mut(at) else { return };
         let pending = std::mem::take(&mut call.pending);
-        let fed = self.sink.delta(out, |out| call.arguments.feed(&pending, out));
-        fed.map_err(|_| unusable("invalid JSON", &call.name))
+        self.sink.delta(out, |out| call.arguments.feed(&pending, out));
+    }
+
+    /// The id that a call has for the client: the upstream's if it can be used, else one of ours.
+    fn claim(&mut self, told: &str) -> String {
+        let print = fingerprint(told);
+        let taken = self.context.history_ids.binary_search(&print).is_ok() || self.used_ids.contains(&print);
+        let id = if usable(told) && !taken { told.to_owned() } else { self.ids.next("toolu_01") };
+        self.used_ids.push(fingerprint(&id));
+        id
+    }
+
+    /// The thinking block of a whole answer, which comes first, carries the signatures of all its calls.
+    pub(super) fn sign_calls(&mut self, choices: &[Choice<'_>], out: &mut Vec<u8>) {
+        let calls = || choices.iter().flat_map(|c| &c.delta.tool_calls).filter(|c| c.name.is_some());
+        if self.context.thinking == ThinkingMode::Off || calls().all(|c| c.thought_signature.is_none()) {
+            return;
+        }
+        self.begin(Kind::Thinking, out);
+        for call in calls() {
+            let id = self.claim(&call.id.map(JsonStr::decode).unwrap_or_default());
+            if let Some(signature) = call.thought_signature {
+                self.thoughts.gemini.push((id.clone(), signature.decode().into_owned()));
+            }
+            self.claimed.push_back(id);
+        }
     }
 
     /// Ends the call whose turn it is.
@@ -119,7 +138,8 @@ impl<S: Sink> Machine<S> {
             Outcome::None => self.sink.delta(out, |out| out.extend_from_slice(b"{}")),
             Outcome::Whole(text) => self.sink.delta(out, |out| out.extend_from_slice(&text)),
             // The token limit cut it: stop_reason says so, and nobody runs the call.
-            _ if cut => whole = false,
+            Outcome::Incomplete if cut => whole = false,
+            _ if cut && self.whole => whole = false,
             // Never closed: clients run what is closed.
             Outcome::Incomplete if !self.whole => return Err(unusable("incomplete JSON", &call.name)),
             Outcome::Incomplete | Outcome::Invalid => return Err(unusable("invalid JSON", &call.name)),
@@ -143,7 +163,7 @@ impl<S: Sink> Machine<S> {
                 continue;
             }
             if !call.opened {
-                self.open_call(out)?;
+                self.open_call(out);
             }
             self.finish_call(out)?;
         }
@@ -156,13 +176,13 @@ impl<S: Sink> Machine<S> {
             return Ok(());
         }
         self.finish_calls(out)?;
-        for (thinking, text) in held {
-            // It was counted when it came.
-            self.output_bytes -= text.len() as u64;
-            if thinking {
-                self.emit_thinking(Fragment::Escaped(&text), out)?;
-            } else {
-                self.emit_text(Fragment::Escaped(&text), out)?;
+        for held in held {
+            match held {
+                Held::Thinking(text) => self.emit_thinking(Fragment::Escaped(&text), out)?,
+                Held::Text(text) => self.emit_text(Fragment::Escaped(&text), out)?,
+                Held::Details(text, details) => {
+                    self.think_details(text.as_deref().map(Fragment::Escaped), &details, out)?;
+                }
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Reads one JSON text from front to back, checking as it goes.
 
-use super::text::{CONTROL, ESCAPED, LONE_SURROGATE, hex4, low_surrogate};
+use super::text::{CONTROL, ESCAPED, LONE_SURROGATE, UNICODE, hex4, low_surrogate};
 use super::{JsonError, JsonStr, RawJson, Result};
 
 /// Deepest nesting that is read. A body of 2,000 opening brackets is refused, not recursed into.
@@ -211,6 +211,7 @@ impl<'a> Cursor<'a> {
         match bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
             Some(b'u') => {
+                *flags |= UNICODE;
                 let Some(n) = bytes.get(at + 2..at + 6).and_then(hex4) else {
                     return Err(JsonError::syntax(at, "`\\u` needs four hexadecimal digits"));
                 };
@@ -421,8 +422,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string; true if it holds no `\uXXXX` that compact JSON would write plainly.
     fn string_compact(&mut self) -> Result<bool> {
-        let s = self.string()?;
-        Ok(s.flags & ESCAPED == 0 || memchr::memmem::find(s.raw.as_bytes(), b"\\u").is_none())
+        Ok(self.string()?.flags & UNICODE == 0)
     }
 }
 
@@ -436,8 +436,8 @@ fn plain_run(bytes: &[u8]) -> usize {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     /// After this many bytes the run is a long one.
     const SHORT: usize = 128;
-    let mut at = 0;
-    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+    let (mut at, mut rest) = (0, bytes);
+    while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*eight);
         let zero = |w: u64| w.wrapping_sub(ONES) & !w;
         let found = (zero(word ^ (ONES * 0x22))
@@ -448,16 +448,12 @@ fn plain_run(bytes: &[u8]) -> usize {
             return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
+        rest = tail;
         if at == SHORT {
-            return at + long_run(bytes.get(at..).unwrap_or_default());
+            return at + long_run(rest);
         }
     }
-    at + bytes
-        .get(at..)
-        .unwrap_or_default()
-        .iter()
-        .position(|b| matches!(b, b'"' | b'\\' | 0..0x20))
-        .unwrap_or(bytes.len() - at)
+    at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
 fn long_run(bytes: &[u8]) -> usize {

@@ -7,6 +7,8 @@ use super::write::escape;
 pub(super) const ESCAPED: u8 = 1;
 pub(super) const LONE_SURROGATE: u8 = 2;
 pub(super) const CONTROL: u8 = 4;
+/// There is a `\\uXXXX` in it.
+pub(super) const UNICODE: u8 = 8;
 
 /// A JSON string as it stood in the input, without its quotes; checked, still escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -19,6 +19,8 @@ pub struct Chunk<'a> {
     /// Something in it says that it is an error: `error`, `object: "error"`, `base_resp`, or
     /// an error in a choice.
     pub faulty: bool,
+    /// `message`, `msg` or `detail` at the top: without choices it is an error in disguise.
+    pub told: bool,
 }
 
 /// An entry of `choices`.
@@ -26,6 +28,8 @@ pub struct Chunk<'a> {
 pub struct Choice<'a> {
     /// `delta`, or `message` of a whole completion.
     pub delta: Delta<'a>,
+    /// `message` stood there and not `delta`.
+    pub whole: bool,
     /// `finish_reason`.
     pub finish_reason: Option<JsonStr<'a>>,
     /// The stop string that was hit: `stop_reason` (vLLM) or `matched_stop` (SGLang).
@@ -81,8 +85,18 @@ pub struct ToolDelta<'a> {
 pub enum Arguments<'a> {
     /// A string (or a fragment of one), as it should be.
     Text(JsonStr<'a>),
-    /// An object where a string belongs.
-    Object(RawJson<'a>),
+    /// An object, or whatever else, where a string belongs.
+    Value(RawJson<'a>),
+}
+
+impl Arguments<'_> {
+    /// They begin with `{`.
+    pub fn begin_object(self) -> bool {
+        match self {
+            Self::Text(text) => text.decode().trim_start().starts_with('{'),
+            Self::Value(value) => value.is_object(),
+        }
+    }
 }
 
 impl<'a> Chunk<'a> {
@@ -108,12 +122,13 @@ impl<'a> Chunk<'a> {
                     Ok(())
                 })?,
                 "usage" => chunk.usage = Usage::read(cur)?.or(chunk.usage),
-                "error" => chunk.faulty |= !cur.raw()?.is_null(),
+                "error" => chunk.faulty |= is_fault(cur)?,
+                "message" | "msg" | "detail" => chunk.told |= is_fault(cur)?,
                 "object" => chunk.faulty |= cur.raw()?.text() == "\"error\"",
                 "x_groq" => fields(cur, |key, cur| {
                     match key {
                         "usage" => chunk.usage = Usage::read(cur)?.or(chunk.usage),
-                        "error" => chunk.faulty |= !cur.raw()?.is_null(),
+                        "error" => chunk.faulty |= is_fault(cur)?,
                         _ => drop(cur.raw()?),
                     }
                     Ok(())
@@ -127,7 +142,7 @@ impl<'a> Chunk<'a> {
                 })?,
                 "base_resp" => fields(cur, |key, cur| {
                     match key {
-                        "status_code" => chunk.faulty |= cur.raw()?.text() != "0",
+                        "status_code" => chunk.faulty |= !matches!(cur.raw()?.text(), "0" | "\"0\"" | "null"),
                         _ => drop(cur.raw()?),
                     }
                     Ok(())
@@ -142,13 +157,22 @@ impl<'a> Chunk<'a> {
 
     fn choice(&mut self, cur: &mut Cursor<'a>) -> Result<Choice<'a>> {
         let mut choice = Choice::default();
+        let mut has_delta = false;
         cur.object(|key, cur| -> Result<()> {
             match key.raw() {
-                "delta" | "message" if cur.peek() == Some(b'{') => choice.delta = Delta::read(cur)?,
+                "delta" if cur.peek() == Some(b'{') => {
+                    choice.delta = Delta::read(cur)?;
+                    choice.whole = false;
+                    has_delta = true;
+                }
+                "message" if !has_delta && cur.peek() == Some(b'{') => {
+                    choice.delta = Delta::read(cur)?;
+                    choice.whole = true;
+                }
                 "finish_reason" => choice.finish_reason = text(cur)?,
                 "stop_reason" | "matched_stop" => choice.matched_stop = text(cur)?.or(choice.matched_stop),
                 "usage" => self.usage = Usage::read(cur)?.or(self.usage),
-                "error" => self.faulty |= !cur.raw()?.is_null(),
+                "error" => self.faulty |= is_fault(cur)?,
                 _ => drop(cur.raw()?),
             }
             Ok(())
@@ -224,14 +248,18 @@ impl<'a> ToolDelta<'a> {
                 "name" => self.name = text(cur)?,
                 "arguments" => match cur.peek() {
                     Some(b'"') => self.arguments = Some(Arguments::Text(cur.string()?)),
-                    Some(b'{') => self.arguments = Some(Arguments::Object(cur.raw()?)),
-                    _ => drop(cur.raw()?),
+                    _ => self.arguments = Some(cur.raw()?).filter(|v| !v.is_null()).map(Arguments::Value),
                 },
                 _ => drop(cur.raw()?),
             }
             Ok(())
         })
     }
+}
+
+/// Whether what stands there says something: not null, false, or an empty string.
+fn is_fault(cur: &mut Cursor<'_>) -> Result<bool> {
+    Ok(!matches!(cur.raw()?.text(), "null" | "false" | "\"\""))
 }
 
 /// A string that is not empty; anything else counts as absent.
