@@ -45,14 +45,19 @@ pub(super) async fn messages(
     let warnings = HeaderValue::from_str(&record.warnings).ok().filter(|v| !v.is_empty());
     let endpoint = worker.endpoint(&model.provider).map_err(|e| noted(e.into(), &mut record))?;
     let asked = ask(worker, endpoint, body.into(), upstream_streams, &reply);
+    // What an upstream says of a key may have the key in it.
+    let told = |mut refusal: Refusal, record: &mut Record| {
+        model.provider.api_key.blot(&mut refusal.error.message);
+        noted(refusal, record)
+    };
     if client_streams {
         let answer = worker
             .drain
             .bound(asked)
             .await
             .unwrap_or_else(|e| Err(e.into()))
-            .map_err(|r| noted(r, &mut record))?;
-        let pump = Pump::new(Rc::clone(worker), endpoint.name.clone(), answer, reply, record, permit);
+            .map_err(|r| told(r, &mut record))?;
+        let pump = Pump::new(Rc::clone(worker), Arc::clone(&model), answer, reply, record, permit);
         let pump = pump.open().await?;
         let mut answer = stream_head();
         if let Some(warnings) = warnings {
@@ -66,7 +71,7 @@ pub(super) async fn messages(
         whole::read(worker, &endpoint.name, answer, context, &mut record).await.map_err(Refusal::from)
     };
     let result = worker.drain.bound(work).await.unwrap_or_else(|e| Err(e.into()));
-    let answer = result.map_err(|r| noted(r, &mut record))?;
+    let answer = result.map_err(|r| told(r, &mut record))?;
     drop(permit);
     Ok(whole_answer(answer, &mut record))
 }

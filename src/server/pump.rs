@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -16,6 +17,7 @@ use super::clocks::{Clocks, Due, Phase};
 use super::drain::shutting_down;
 use super::form::Form;
 use super::reply::Refusal;
+use crate::config::Model;
 use crate::convert::{ReplyContext, StreamTranslator, Summary, UpstreamEnd};
 use crate::observe::{Outcome, Record, log};
 use crate::upstream::body::MAX_WHOLE;
@@ -34,7 +36,7 @@ const BATCH: usize = 64 * 1024;
 /// the permit and the request's log line with it.
 pub(super) struct Pump {
     worker: Rc<Worker>,
-    provider: String,
+    model: Arc<Model>,
     upstream: Option<Body>,
     content_type: String,
     /// Unknown until the first bytes.
@@ -70,7 +72,7 @@ impl Pump {
     /// For an answer whose head is here.
     pub(super) fn new(
         worker: Rc<Worker>,
-        provider: String,
+        model: Arc<Model>,
         answer: Answer,
         context: ReplyContext,
         record: Record,
@@ -79,7 +81,7 @@ impl Pump {
         let clocks = Clocks::new(&worker.config, answer.began);
         let deadline = worker.drain.deadline();
         Self {
-            provider,
+            model,
             content_type: answer.content_type(),
             upstream: Some(answer.body),
             form: None,
@@ -132,8 +134,9 @@ impl Pump {
             }
         })
         .await;
-        if let Err(error) = result {
+        if let Err(mut error) = result {
             self.over = true;
+            self.model.provider.api_key.blot(&mut error.message);
             let refusal = Refusal::from(error);
             refusal.note(&mut self.record);
             return Err(refusal);
@@ -222,7 +225,7 @@ impl Pump {
         if self.form != Some(Form::Events)
             && let Some(fault) = fault
         {
-            return Err(fault.api_error(&self.provider));
+            return Err(fault.api_error(&self.model.provider.name));
         }
         match self.form {
             Some(Form::Events) => {
@@ -260,7 +263,7 @@ impl Pump {
     }
 
     fn told(&self, cause: Cause) -> ApiError {
-        Fault::new(Stage::Body, cause).api_error(&self.provider)
+        Fault::new(Stage::Body, cause).api_error(&self.model.provider.name)
     }
 
     fn overdue(&self, due: Due) -> ApiError {
@@ -321,9 +324,11 @@ impl Pump {
     fn end_with(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         self.over = true;
         self.upstream = None;
-        self.translator.fail(error, out);
+        let mut error = error.clone();
+        self.model.provider.api_key.blot(&mut error.message);
+        self.translator.fail(&error, out);
         self.record.outcome = Outcome::Failed;
-        self.record.error.clone_from(&error.message);
+        self.record.error = error.message;
     }
 
     /// A panic costs this stream, not the worker: the translator is not asked again.

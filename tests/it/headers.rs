@@ -76,6 +76,30 @@ fn only_listed_headers_come_back() {
 }
 
 #[test]
+fn a_key_that_the_upstream_repeats_is_blotted_out() {
+    let error = format!(r#"{{"error":{{"message":"no such key: {UPSTREAM_KEY}","code":401}}}}"#);
+    let event = format!("data: {error}\n\n");
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let sse = [("content-type", "text/event-stream")];
+    let plain = [("content-type", "application/json")];
+    for answer in [
+        http(401, &plain, &error),
+        http(200, &plain, &error),
+        http(200, &sse, &event),
+        http(200, &sse, &format!("{text}{event}")),
+    ] {
+        let up = Upstream::answering(answer);
+        let proxy = Proxy::start(config(&up.base()));
+        for stream in [false, true] {
+            let answer = post(proxy.addr, &message("hi", stream));
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(body.contains("no such key: [key]"), "{body}");
+            assert!(!body.contains(UPSTREAM_KEY), "{body}");
+        }
+    }
+}
+
+#[test]
 fn retry_after_crosses_where_waiting_helps_and_is_never_invented() {
     for (upstream, status, crosses) in [
         (429, 429, true),
