@@ -14,7 +14,7 @@ use crate::config::Config;
 const GRACE: Duration = Duration::from_secs(20);
 /// Silence after `finish_reason` that ends a stream: some servers never say `[DONE]` and keep
 /// the connection open.
-const SETTLED: Duration = Duration::from_secs(5);
+pub(super) const SETTLED: Duration = Duration::from_secs(5);
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! A whole answer, also where the upstream sent it as a stream.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
+use super::clocks::SETTLED;
 use super::form::Form;
 use super::pump::{MAX_EVENT, is_done};
 use crate::convert::{self, ReplyContext, UpstreamEnd, WholeAnswer, WholeTranslator};
@@ -14,9 +13,6 @@ use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Cause, Fault, Stage};
 use crate::wire::anthropic::ApiError;
 use crate::wire::sse::SseDecoder;
-
-/// Silence after `finish_reason` that ends a streamed answer.
-const SETTLED: Duration = Duration::from_secs(5);
 
 /// Reads and converts the answer; `upstream_timeout` bounds all of it.
 pub(super) async fn read(

@@ -6,6 +6,14 @@ use crate::support::config::UPSTREAM_KEY;
 use crate::support::upstream::http;
 use crate::support::*;
 
+/// The names of a head's headers, in alphabetical order.
+fn header_names(head: &str) -> String {
+    let lines = head.lines().skip(1).filter_map(|l| l.split_once(':'));
+    let mut names: Vec<String> = lines.map(|(n, _)| n.to_ascii_lowercase()).collect();
+    names.sort();
+    names.join(" ")
+}
+
 #[test]
 fn only_our_own_headers_go_upstream() {
     let up = Upstream::answering(http(200, &[("content-type", "application/json")], &completion("x")));
@@ -27,16 +35,8 @@ fn only_our_own_headers_go_upstream() {
         ask(proxy.addr, "POST", "/v1/messages", &headers, &message("hi", stream));
     }
     for (seen, accept) in up.seen().iter().zip(["application/json", "text/event-stream"]) {
-        let mut names: Vec<String> = seen
-            .head
-            .lines()
-            .skip(1)
-            .filter_map(|l| l.split_once(':'))
-            .map(|(n, _)| n.to_ascii_lowercase())
-            .collect();
-        names.sort();
         assert_eq!(
-            names.join(" "),
+            header_names(&seen.head),
             "accept accept-encoding authorization content-length content-type date host user-agent"
         );
         assert_eq!(seen.header("authorization"), Some(format!("Bearer {UPSTREAM_KEY}").as_str()));
@@ -64,15 +64,7 @@ fn only_listed_headers_come_back() {
     let proxy = Proxy::start(config(&up.base()));
     let answer = post(proxy.addr, &message("hi", false));
     assert_eq!(answer.status, 200);
-    let mut names: Vec<String> = answer
-        .head
-        .lines()
-        .skip(1)
-        .filter_map(|l| l.split_once(':'))
-        .map(|(n, _)| n.to_ascii_lowercase())
-        .collect();
-    names.sort();
-    assert_eq!(names.join(" "), "content-length content-type date request-id");
+    assert_eq!(header_names(&answer.head), "content-length content-type date request-id");
 }
 
 #[test]
