@@ -1,5 +1,6 @@
 //! What the operator sees: log lines and their field names. A leaf: imports no other layer.
 
+pub mod capture;
 pub mod log;
 pub mod record;
 

@@ -1,0 +1,3 @@
+//! Exchanges on disk, for `convert` and for bug reports.
+
+pub mod meta;
