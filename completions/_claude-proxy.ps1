@@ -43,6 +43,8 @@ Register-ArgumentCompleter -Native -CommandName 'claude-proxy' -ScriptBlock {
         'claude-proxy;serve' {
             [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Address to listen on, instead of the configuration''s `host`')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'Port to listen on, instead of the configuration''s `port`; 0: any free one')
+            [CompletionResult]::new('--capture', '--capture', [CompletionResultType]::ParameterName, 'Write each exchange into a folder of its own below DIR, for `convert`: requests, answers and their times, with keys removed')
+            [CompletionResult]::new('--capture-max-mb', '--capture-max-mb', [CompletionResultType]::ParameterName, 'Most that is kept in the --capture directory, in MiB; the oldest exchanges go first')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: $CONFIG_PATH, else config.json]')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How log lines look')

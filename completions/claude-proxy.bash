@@ -400,7 +400,7 @@ _claude__proxy() {
             return 0
             ;;
         claude__subcmd__proxy__subcmd__serve)
-            opts="-q -h --host --port --demo --config --log-level --log-format --color --quiet --help"
+            opts="-q -h --host --port --demo --capture --capture-max-mb --config --log-level --log-format --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -411,6 +411,17 @@ _claude__proxy() {
                     return 0
                     ;;
                 --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --capture)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --capture-max-mb)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -39,6 +39,8 @@ set edit:completion:arg-completer[claude-proxy] = {|@words|
         &'claude-proxy;serve'= {
             cand --host 'Address to listen on, instead of the configuration''s `host`'
             cand --port 'Port to listen on, instead of the configuration''s `port`; 0: any free one'
+            cand --capture 'Write each exchange into a folder of its own below DIR, for `convert`: requests, answers and their times, with keys removed'
+            cand --capture-max-mb 'Most that is kept in the --capture directory, in MiB; the oldest exchanges go first'
             cand --config 'Configuration file [default: $CONFIG_PATH, else config.json]'
             cand --log-level 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off'
             cand --log-format 'How log lines look'

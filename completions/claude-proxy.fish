@@ -43,6 +43,8 @@ complete -c claude-proxy -n "__fish_claude_proxy_needs_command" -f -a "ping-upst
 complete -c claude-proxy -n "__fish_claude_proxy_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l host -d 'Address to listen on, instead of the configuration\'s `host`' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l port -d 'Port to listen on, instead of the configuration\'s `port`; 0: any free one' -r
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l capture -d 'Write each exchange into a folder of its own below DIR, for `convert`: requests, answers and their times, with keys removed' -r -f -a "(__fish_complete_directories)"
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l capture-max-mb -d 'Most that is kept in the --capture directory, in MiB; the oldest exchanges go first' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l log-level -d 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand serve" -l log-format -d 'How log lines look' -r -f -a "text\t'For people'

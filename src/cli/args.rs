@@ -116,6 +116,7 @@ Examples:
   claude-proxy serve --config prod.json --log-format json
   claude-proxy serve --host 0.0.0.0 --port 8080
   claude-proxy serve --demo
+  claude-proxy serve --capture exchanges --capture-max-mb 100
   claude-proxy serve --log-level info,claude_proxy::body=off")]
 pub struct ServeArgs {
     /// Address to listen on, instead of the configuration's `host`
@@ -129,6 +130,16 @@ pub struct ServeArgs {
     /// Serve a built-in demo upstream as model `demo`; reads no configuration
     #[arg(long, conflicts_with = "config")]
     pub demo: bool,
+
+    /// Write each exchange into a folder of its own below DIR, for `convert`: requests, answers
+    /// and their times, with keys removed
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub capture: Option<PathBuf>,
+
+    /// Most that is kept in the --capture directory, in MiB; the oldest exchanges go first
+    #[arg(long, value_name = "N", requires = "capture", default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub capture_max_mb: u64,
 }
 
 /// `demo`.

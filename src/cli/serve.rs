@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::output::{BOLD, CYAN};
 use super::{Exit, Printer};
 use crate::config::{self, Config, Finding, Severity};
 use crate::demo::Demo;
-use crate::observe::{self, log};
+use crate::observe::{self, Capture, log};
 use crate::server::{Bound, Server};
 
 /// Between two words of the demo model: fast enough to watch, slow enough to see it stream.
@@ -53,8 +54,15 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     }
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
-        let bound = Server::bind(Arc::clone(&config))?;
+        let mut bound = Server::bind(Arc::clone(&config))?;
         announce(&config, bound.addr(), printer);
+        let capture = args.capture.as_deref().map(|dir| start_capture(dir, args.capture_max_mb, &config));
+        let capture = capture.transpose()?.map(Arc::new);
+        if let Some(capture) = &capture {
+            let dir = capture.dir().display();
+            printer.note(format_args!("Every exchange is written to {dir}, texts included, keys removed"));
+            bound.capture(Arc::clone(capture));
+        }
         let demo = async {
             match demo {
                 Some(demo) => demo.run().await,
@@ -65,8 +73,18 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
             ended = until_signalled(bound) => ended?,
             ended = demo => ended?,
         }
+        if let Some(capture) = capture {
+            capture.finish();
+        }
         Ok(Exit::Success)
     })
+}
+
+/// Begins to keep exchanges in `dir`, at most `max_mb` MiB of them.
+fn start_capture(dir: &Path, max_mb: u64, config: &Config) -> anyhow::Result<Capture> {
+    let secrets = config.secrets().map(|s| s.expose().to_owned());
+    Capture::start(dir, max_mb.saturating_mul(1 << 20), secrets)
+        .with_context(|| format!("cannot capture into {}", dir.display()))
 }
 
 /// The configuration of `serve --demo`, with every default of a real one.

@@ -98,6 +98,20 @@ pub struct Model {
 }
 
 impl Config {
+    /// Every key: what must not be written anywhere.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        const TELLING: [&str; 5] = ["key", "token", "auth", "secret", "cookie"];
+        let is_key = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            TELLING.iter().any(|word| name.contains(word))
+        };
+        let theirs = self.models.iter().flat_map(move |m| {
+            let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
+            headers.map(|(_, value)| value).chain([&m.provider.api_key])
+        });
+        self.ak.iter().chain(theirs)
+    }
+
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
         let loopback = self.host.eq_ignore_ascii_case("localhost")

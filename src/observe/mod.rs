@@ -4,5 +4,6 @@ pub mod capture;
 pub mod log;
 pub mod record;
 
+pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
 pub use record::{Outcome, Record};

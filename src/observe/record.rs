@@ -1,6 +1,9 @@
 //! One line for each request, whatever became of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::capture::Exchange;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +67,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// What went wrong.
     pub error: String,
+    /// Where its bodies are kept, with `--capture`.
+    pub capture: Option<Arc<Exchange>>,
 }
 
 impl Record {
@@ -85,6 +90,7 @@ impl Record {
             warnings: String::new(),
             outcome: Outcome::default(),
             error: String::new(),
+            capture: None,
         }
     }
 
@@ -104,6 +110,14 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.outcome = Outcome::Panicked;
+        }
+        if let Some(exchange) = &self.capture {
+            exchange.close(|meta| {
+                meta.status = self.status;
+                self.outcome.as_str().clone_into(&mut meta.outcome);
+                meta.error.clone_from(&self.error);
+                meta.warnings.clone_from(&self.warnings);
+            });
         }
         tracing::info!(
             target: "claude_proxy::request",

@@ -22,6 +22,7 @@ use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
 use super::{count_tokens, messages, models, probe};
 use crate::config::{Config, Provider};
+use crate::observe::Capture;
 use crate::upstream::{Client, Endpoint};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
+    pub(super) capture: Option<Arc<Capture>>,
 }
 
 /// What one worker has: awc is not `Send`, so each has connections of its own.
@@ -43,6 +45,7 @@ pub(super) struct Worker {
     pub(super) gate: Gate,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
+    pub(super) capture: Option<Arc<Capture>>,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
     /// One for each provider, found by its address.
@@ -66,6 +69,7 @@ impl Worker {
             gate: shared.gate.clone(),
             drain: shared.drain.clone(),
             counting: Arc::clone(&shared.counting),
+            capture: shared.capture.clone(),
             ids: Ids::default(),
             scratch: RefCell::default(),
             endpoints,

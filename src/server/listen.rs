@@ -16,6 +16,7 @@ use super::app::{Shared, Worker, answer};
 use super::auth::Key;
 use super::drain::Drain;
 use crate::config::Config;
+use crate::observe::Capture;
 use crate::upstream::{TlsError, tls_config};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
@@ -83,6 +84,7 @@ impl Server {
             gate: Gate::new(config.max_concurrent_requests),
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
+            capture: None,
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, shared })
@@ -103,6 +105,11 @@ fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Bound {
+    /// Keeps every exchange on disk.
+    pub fn capture(&mut self, capture: Arc<Capture>) {
+        self.shared.capture = Some(capture);
+    }
+
     /// Where it listens; the real port if 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr

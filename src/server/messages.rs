@@ -15,7 +15,8 @@ use super::reply::{RETRY_AFTER_MS, Refusal, WARNINGS, json};
 use super::{intake, models, whole};
 use crate::config::Model;
 use crate::convert::{self, Converted, ReplyContext, StreamTranslator, WholeAnswer};
-use crate::observe::{Outcome, Record, log};
+use crate::observe::capture::meta::{Meta, Spec, Upstream};
+use crate::observe::{Exchange, Outcome, Record, log};
 use crate::upstream::{Answer, Endpoint, Limits};
 use crate::wire::anthropic::Request;
 
@@ -42,9 +43,14 @@ pub(super) async fn messages(
         return Ok(local(converted, record));
     }
     let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
+    let body = Bytes::from(body);
+    if let Some(exchange) = &record.capture {
+        exchange.upstream_request(&body);
+    }
     let warnings = HeaderValue::from_str(&record.warnings).ok().filter(|v| !v.is_empty());
     let endpoint = worker.endpoint(&model.provider).map_err(|e| noted(e.into(), &mut record))?;
-    let asked = ask(worker, endpoint, body.into(), upstream_streams, &reply);
+    let exchange = record.capture.clone();
+    let asked = ask(worker, endpoint, body, upstream_streams, &reply, exchange);
     // What an upstream says of a key may have the key in it.
     let told = |mut refusal: Refusal, record: &mut Record| {
         model.provider.api_key.blot(&mut refusal.error.message);
@@ -85,19 +91,52 @@ async fn prepare(
 ) -> Result<(Arc<Model>, Converted), Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config.max_body_bytes).await?;
+    if let Some(capture) = &worker.capture {
+        record.capture = capture.open(&record.request_id);
+    }
+    if let Some(exchange) = &record.capture {
+        exchange.client_request(&bytes);
+    }
     let request = Request::parse(&bytes)?;
     record.model = request.model.chars().take(128).collect();
     record.stream = request.stream;
     let model = config.route(&request.model).ok_or_else(|| models::unknown(config, &request.model))?;
     record.provider.clone_from(&model.provider.name);
     record.remote.clone_from(&model.spec.remote_id);
+    let seed = worker.ids.random();
+    if let Some(exchange) = &record.capture {
+        exchange.describe(|meta| describe(meta, &request, model, seed));
+    }
     let mut converted = convert::request(&request, model.profile, &model.spec)?;
     converted.reply.provider.clone_from(&model.provider.name);
-    converted.reply.seed = worker.ids.random();
+    converted.reply.seed = seed;
     converted.reply.preview_chars = config.log_stream_text_preview_chars;
     record.warnings = converted.losses.tokens().join(", ");
     log::body(config.log_body_max_chars, &record.request_id, "upstream request", &converted.body);
     Ok((Arc::clone(model), converted))
+}
+
+/// For the capture: who is asked, and with which settings.
+fn describe(meta: &mut Meta, request: &Request<'_>, model: &Model, seed: u64) {
+    let spec = &model.spec;
+    meta.model = request.model.chars().take(128).collect();
+    meta.model_id = Some(model.id.clone());
+    meta.provider.clone_from(&model.provider.name);
+    // A query may hold a key.
+    model.provider.completions_url.split('?').next().unwrap_or_default().clone_into(&mut meta.url);
+    meta.profile.clone_from(&model.profile.name);
+    meta.spec = Spec {
+        remote_id: spec.remote_id.clone(),
+        max_output_tokens: spec.max_output_tokens,
+        context_window: spec.context_window,
+        vision: spec.vision,
+        tools: spec.tools,
+        reasoning: spec.reasoning,
+        extra_body: spec.extra_body.clone(),
+        drop_params: spec.drop_params.clone(),
+    };
+    meta.seed = seed;
+    meta.stream = request.stream;
 }
 
 /// Asks the upstream; its errors in Anthropic's words.
@@ -107,9 +146,19 @@ async fn ask(
     body: Bytes,
     stream: bool,
     context: &ReplyContext,
+    exchange: Option<Arc<Exchange>>,
 ) -> Result<Answer, Refusal> {
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
-    let answer = endpoint.send(body, stream, limits).await.map_err(|f| f.api_error(&endpoint.name))?;
+    let mut answer = endpoint.send(body, stream, limits).await.map_err(|f| f.api_error(&endpoint.name))?;
+    if let Some(exchange) = exchange {
+        exchange.upstream_head(Upstream {
+            status: answer.status,
+            content_type: answer.content_type(),
+            retry_after: answer.retry_after().0.and_then(|v| v.to_str().ok().map(str::to_owned)),
+            complete: false,
+        });
+        answer.body.tap(exchange);
+    }
     if answer.status < 400 {
         return Ok(answer);
     }
@@ -139,6 +188,9 @@ fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
     record.mark_first_byte();
     record.status = 200;
     record.outcome = Outcome::Done;
+    if let Some(exchange) = &record.capture {
+        exchange.client_piece(&Bytes::copy_from_slice(&answer.body));
+    }
     let mut response = json(answer.body);
     if let Ok(warnings) = HeaderValue::from_str(&record.warnings)
         && !warnings.is_empty()
@@ -159,5 +211,9 @@ fn local(converted: Converted, mut record: Record) -> HttpResponse {
     note(&mut record, &translator.summary());
     record.status = 200;
     record.outcome = Outcome::Done;
+    let out = Bytes::from(out);
+    if let Some(exchange) = &record.capture {
+        exchange.client_piece(&out);
+    }
     stream_head().body(out)
 }

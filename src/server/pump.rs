@@ -316,6 +316,13 @@ impl Pump {
         }
     }
 
+    /// What the client gets, for the capture.
+    fn show(&self, bytes: &Bytes) {
+        if let Some(exchange) = &self.record.capture {
+            exchange.client_piece(bytes);
+        }
+    }
+
     fn end_well(&mut self) {
         self.over = true;
         self.record.outcome = Outcome::Done;
@@ -386,7 +393,9 @@ impl MessageBody for Pump {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.get_mut();
         if !this.opening.is_empty() {
-            return Poll::Ready(Some(Ok(Bytes::from(std::mem::take(&mut this.opening)))));
+            let opening = Bytes::from(std::mem::take(&mut this.opening));
+            this.show(&opening);
+            return Poll::Ready(Some(Ok(opening)));
         }
         if this.over {
             return Poll::Ready(None);
@@ -399,6 +408,7 @@ impl MessageBody for Pump {
         let next = match scratch.chunk() {
             Some(bytes) => {
                 this.clocks.send();
+                this.show(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }
             None if this.over => Poll::Ready(None),

@@ -67,6 +67,11 @@ impl Refusal {
         record.status = self.error.status;
         record.outcome = Outcome::Refused;
         record.error.clone_from(&self.error.message);
+        if let Some(exchange) = &record.capture {
+            let mut body = Vec::with_capacity(256);
+            self.error.write(&record.request_id, &mut body);
+            exchange.client_piece(&body.into());
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Cause, Fault, Stage};
+use crate::observe::Exchange;
 
 /// Largest whole answer that is kept, in bytes.
 pub const MAX_WHOLE: usize = 64 << 20;
@@ -26,13 +28,19 @@ pub struct Body {
     /// Bytes that have come.
     received: u64,
     ended: bool,
+    tap: Option<Arc<Exchange>>,
 }
 
 impl Body {
     pub(super) fn new(response: ClientResponse) -> Self {
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        Self { response, announced, received: 0, ended: false }
+        Self { response, announced, received: 0, ended: false, tap: None }
+    }
+
+    /// Shows every byte to a capture.
+    pub fn tap(&mut self, exchange: Arc<Exchange>) {
+        self.tap = Some(exchange);
     }
 
     pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
@@ -67,6 +75,9 @@ impl Body {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(bytes))) => {
                 self.received += bytes.len() as u64;
+                if let Some(exchange) = &self.tap {
+                    exchange.upstream_piece(&bytes);
+                }
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(Some(Err(e))) => {
@@ -80,7 +91,12 @@ impl Body {
                         Cause::Truncated { received: self.received, announced }
                     }
                     None if self.received == 0 && self.unframed() => Cause::Unframed,
-                    _ => return Poll::Ready(None),
+                    _ => {
+                        if let Some(exchange) = &self.tap {
+                            exchange.upstream_end();
+                        }
+                        return Poll::Ready(None);
+                    }
                 };
                 Poll::Ready(Some(Err(Fault::new(Stage::Body, cause))))
             }

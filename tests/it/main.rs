@@ -18,6 +18,7 @@ mod grammar;
 mod support;
 
 mod auth;
+mod capture;
 mod disconnect;
 mod drain;
 mod endpoints;
