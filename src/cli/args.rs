@@ -138,7 +138,7 @@ pub struct ServeArgs {
 
     /// Most that is kept in the --capture directory, in MiB; the oldest exchanges go first
     #[arg(long, value_name = "N", requires = "capture", default_value_t = 1024,
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub capture_max_mb: u64,
 }
 

@@ -55,7 +55,6 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
         let mut bound = Server::bind(Arc::clone(&config))?;
-        announce(&config, bound.addr(), printer);
         let capture = args.capture.as_deref().map(|dir| start_capture(dir, args.capture_max_mb, &config));
         let capture = capture.transpose()?.map(Arc::new);
         if let Some(capture) = &capture {
@@ -63,6 +62,7 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
             printer.note(format_args!("Every exchange is written to {dir}, texts included, keys removed"));
             bound.capture(Arc::clone(capture));
         }
+        announce(&config, bound.addr(), printer);
         let demo = async {
             match demo {
                 Some(demo) => demo.run().await,
