@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod session;
+
+pub use session::{EnvArgs, EnvShell, RunArgs};
+
 const ABOUT: &str =
     "Lets any Anthropic client, Claude Code first, talk to any OpenAI-compatible model server";
 
@@ -67,6 +71,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl std::convert::From<LogFormat> for crate::observe::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -92,6 +105,8 @@ impl GlobalArgs {
 /// One command each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a command, Claude Code first, with a proxy of its own
+    Run(RunArgs),
     /// Serve the Anthropic API, answered by the upstreams of the configuration
     Serve(ServeArgs),
     /// Show a whole exchange with a built-in model: nothing to configure
@@ -104,6 +119,8 @@ pub enum Command {
     Models(ModelsArgs),
     /// Send a small real request to upstreams and show how it went
     PingUpstream(PingUpstreamArgs),
+    /// Print the lines of a shell that point Claude Code at `serve`
+    Env(EnvArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }

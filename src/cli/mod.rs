@@ -8,11 +8,14 @@ mod check_config;
 pub mod completions;
 mod convert;
 mod demo;
+mod env;
+mod environment;
 pub mod exit;
 mod models;
 pub mod output;
 mod ping_upstream;
 mod progress;
+mod run;
 mod serve;
 
 use std::ffi::OsString;
@@ -39,6 +42,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let mut printer = Printer::new(global);
     let printer = &mut printer;
     let done = match &cli.command {
+        Command::Run(args) => run::run(args, global, printer),
+        Command::Env(args) => env::run(args, global, printer),
         Command::Serve(args) => serve::run(args, global, printer),
         Command::Demo(args) => demo::run(args, global, printer),
         Command::Convert(args) => convert::run(args, global, printer),

@@ -20,4 +20,5 @@ mod reply;
 mod tests;
 mod whole;
 
+pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
