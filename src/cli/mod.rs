@@ -13,8 +13,9 @@ mod environment;
 pub mod exit;
 mod models;
 pub mod output;
-mod ping_upstream;
+mod ping;
 mod progress;
+mod remote;
 mod run;
 mod serve;
 
@@ -49,7 +50,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Convert(args) => convert::run(args, global, printer),
         Command::CheckConfig(args) => check_config::run(args, global, printer),
         Command::Models(args) => models::run(args, global, printer),
-        Command::PingUpstream(args) => ping_upstream::run(args, global, printer),
+        Command::PingUpstream(args) => ping::run(args, global, printer),
         Command::Completions(args) => completions::run(args, printer),
     };
     let done = done.and_then(|exit| {

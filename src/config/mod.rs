@@ -68,10 +68,12 @@ pub struct Config {
 }
 
 /// One upstream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Provider {
     /// For logs, metrics and errors.
     pub name: String,
+    /// `base_url` without a `/` at its end.
+    pub base_url: String,
     /// Where Chat Completions requests go: scheme, host, port and path, whole.
     pub completions_url: String,
     /// Where the upstream's model list is.
