@@ -8,24 +8,49 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 mod session;
 
-pub use session::{EnvArgs, EnvShell, RunArgs};
+pub use session::{EnvArgs, EnvShell, InitArgs, ManArgs, RunArgs};
 
 const ABOUT: &str =
     "Lets any Anthropic client, Claude Code first, talk to any OpenAI-compatible model server";
 
+/// What the program says when nothing is asked of it.
+pub(super) const BRIEF: &str = "\
+Lets any Anthropic client, Claude Code first, talk to any OpenAI-compatible model server
+
+Usage: claude-proxy [OPTIONS] <COMMAND>
+
+  claude-proxy init              write a configuration: asks for provider, key and model
+  claude-proxy run -- claude     start Claude Code with a proxy of its own
+  claude-proxy serve             serve any Anthropic client, until Ctrl-C
+  claude-proxy ping-upstream     try the models; check-config finds mistakes in the file
+  claude-proxy convert FILE      see what a request or an answer becomes, offline
+
+Nothing configured yet? `claude-proxy run --demo -- claude` has a model built in.
+All commands and options: claude-proxy --help
+";
+
 const EXAMPLES: &str = "\
 Examples:
-  claude-proxy demo                      a whole exchange, nothing configured
-  claude-proxy serve --demo              serve a built-in demo model; point Claude Code at it
+  claude-proxy init                      write a configuration: asks for all it needs
+  claude-proxy run -- claude             Claude Code with a proxy of its own
+  claude-proxy run --demo -- claude      the same with a built-in demo model, nothing configured
+  claude-proxy demo                      a whole exchange, shown from both sides
   claude-proxy serve                     serve the models of ./config.json
   claude-proxy check-config              every mistake in the config, with line and column
   claude-proxy convert request.json      the OpenAI request that an Anthropic request becomes
 
 Exit codes: 0 done, 1 the thing failed, 2 the command line is wrong.";
 
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    env!("CLAUDE_PROXY_BUILT_FROM"),
+    "\nfeatures: tls=rustls-ring, roots=system, tokenizer=o200k\ntarget: ",
+    env!("CLAUDE_PROXY_BUILT_FOR"),
+);
+
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "claude-proxy", version, about = ABOUT, after_long_help = EXAMPLES)]
+#[command(name = "claude-proxy", version, long_version = LONG_VERSION, about = ABOUT, after_long_help = EXAMPLES)]
 #[command(arg_required_else_help = true, subcommand_required = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// Options of every command.
@@ -105,6 +130,8 @@ impl GlobalArgs {
 /// One command each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a configuration: asks for provider, key and model, and tries them
+    Init(InitArgs),
     /// Run a command, Claude Code first, with a proxy of its own
     Run(RunArgs),
     /// Serve the Anthropic API, answered by the upstreams of the configuration
@@ -123,6 +150,8 @@ pub enum Command {
     Env(EnvArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command
+    Man(ManArgs),
 }
 
 /// `serve`.

@@ -11,6 +11,8 @@ mod demo;
 mod env;
 mod environment;
 pub mod exit;
+mod init;
+pub mod man;
 mod models;
 pub mod output;
 mod ping;
@@ -18,19 +20,30 @@ mod progress;
 mod remote;
 mod run;
 mod serve;
+mod tidy;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 use clap::Parser as _;
 
 pub use exit::Exit;
 pub use output::Printer;
 
-use args::{Cli, Command};
+use args::{BRIEF, Cli, Command};
 use exit::UsageError;
 
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if completions::answer(&args) {
+        return Exit::Success;
+    }
+    if args.len() < 2 {
+        // Whoever wrote this into a script has forgotten something.
+        let _ = write!(anstream::stderr(), "{BRIEF}");
+        return Exit::Usage;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
@@ -43,6 +56,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let mut printer = Printer::new(global);
     let printer = &mut printer;
     let done = match &cli.command {
+        Command::Init(args) => init::run(args, global, printer),
+        Command::Man(args) => man::run(args, printer),
         Command::Run(args) => run::run(args, global, printer),
         Command::Env(args) => env::run(args, global, printer),
         Command::Serve(args) => serve::run(args, global, printer),

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::cli::Printer;
 use crate::cli::exit::UsageError;
+use crate::cli::tidy::{self, Watched};
 
 /// Standard output, or a file that appears whole or not at all.
 pub(super) enum Sink<'a> {
@@ -23,6 +24,7 @@ pub(super) struct Pending {
     temporary: PathBuf,
     target: PathBuf,
     done: bool,
+    _watched: Watched,
 }
 
 impl<'a> Sink<'a> {
@@ -88,13 +90,14 @@ impl Pending {
         name.push(target.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = target.with_file_name(name);
+        let watched = tidy::watch(&temporary);
         let file = File::options().write(true).create_new(true).open(&temporary)?;
         if let Ok(meta) = fs::metadata(target) {
             // The file that is replaced keeps its permissions.
             fs::set_permissions(&temporary, meta.permissions())?;
         }
         let file = BufWriter::with_capacity(1 << 16, file);
-        Ok(Self { file, temporary, target: target.to_path_buf(), done: false })
+        Ok(Self { file, temporary, target: target.to_path_buf(), done: false, _watched: watched })
     }
 
     fn commit(&mut self) -> io::Result<()> {
