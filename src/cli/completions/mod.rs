@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
+use clap_complete::env::{Elvish, EnvCompleter, Fish, Powershell, Zsh};
 use clap_complete::{CompleteEnv, Shell};
 use serde_json::Value;
 
@@ -21,6 +21,9 @@ use crate::convert::Profile;
 /// Names the shell that asks.
 const VAR: &str = "CLAUDE_PROXY_COMPLETE";
 
+/// The engine's own script takes `--model=a:b` for five words.
+const BASH: &str = include_str!("bash.sh");
+
 /// The completion script for one shell.
 pub fn script(shell: Shell) -> Vec<u8> {
     let shell: &dyn EnvCompleter = match shell {
@@ -28,7 +31,7 @@ pub fn script(shell: Shell) -> Vec<u8> {
         Shell::Fish => &Fish,
         Shell::PowerShell => &Powershell,
         Shell::Zsh => &Zsh,
-        _ => &Bash,
+        _ => return BASH.as_bytes().to_vec(),
     };
     let mut script = Vec::new();
     let name = "claude-proxy";
