@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,6 +126,15 @@ impl GlobalArgs {
             Color::Never => Some(false),
         }
     }
+}
+
+/// Colour in help and in messages about the command line, which come before it is understood.
+pub(super) fn help_color(args: &[OsString]) -> clap::ColorChoice {
+    let given = args.iter().zip(args.iter().skip(1).map(Some).chain([None])).find_map(|(arg, next)| {
+        let inline = arg.to_str().and_then(|a| a.strip_prefix("--color="));
+        inline.or_else(|| if arg == "--color" { next?.to_str() } else { None })
+    });
+    given.and_then(|when| when.parse().ok()).unwrap_or_default()
 }
 
 /// One command each.

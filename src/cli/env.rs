@@ -33,7 +33,7 @@ pub(super) fn run(args: &EnvArgs, global: &GlobalArgs, printer: &mut Printer) ->
         writeln!(printer.text(), "{line}")?;
     }
     // Claude Code would ask which of the two it should use.
-    if std::env::var_os("ANTHROPIC_API_KEY").is_some() {
+    if std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty()) {
         writeln!(printer.text(), "{}", shell.unset("ANTHROPIC_API_KEY"))?;
     }
     if printer.is_terminal() {

@@ -132,7 +132,7 @@ impl EnvShell {
     }
 
     /// As the shell reads it back.
-    fn quoted(self, word: &str) -> String {
+    pub(super) fn quoted(self, word: &str) -> String {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+".contains(c);
         let is_plain = !word.is_empty() && word.chars().all(plain);
         match self {

@@ -25,7 +25,7 @@ mod tidy;
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use exit::Exit;
 pub use output::Printer;
@@ -44,7 +44,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         let _ = write!(anstream::stderr(), "{BRIEF}");
         return Exit::Usage;
     }
-    let cli = match Cli::try_parse_from(args) {
+    let command = Cli::command().color(args::help_color(&args));
+    let parsed = command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(e) => {
             // Help and the version come this way too; a closed pipe is no failure.

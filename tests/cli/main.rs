@@ -6,5 +6,6 @@ mod convert;
 mod fixtures;
 mod general;
 mod run;
+mod session;
 #[path = "../support/mod.rs"]
 mod support;

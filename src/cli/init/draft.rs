@@ -49,15 +49,16 @@ impl Draft {
                 ..Self::default()
             });
         }
-        if name.contains("://") {
+        // A URL may come out of a variable, as everything in the file may.
+        if name.contains("://") || name.contains("${") {
             return Ok(Self { base_url: name.to_owned(), ..Self::default() });
         }
         let names = || KNOWN.iter().map(|k| k.name).chain([known::DEMO]);
         let near = suggest::suggest(name, names());
-        let near = near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
+        let near = near.map_or_else(|| "; known".to_owned(), |n| format!(", did you mean `{n}`? Known"));
         let all: Vec<&str> = names().collect();
         Err(UsageError(format!(
-            "no provider `{name}`{near} Known: {}; any other by its URL, such as https://llm.example.com/v1",
+            "no provider `{name}`{near}: {}; any other by its URL, such as https://llm.example.com/v1",
             all.join(", ")
         )))
     }
@@ -86,7 +87,7 @@ impl Draft {
         if let Some(name) = &self.name {
             provider.insert("name".to_owned(), name.as_str().into());
         }
-        provider.insert("base_url".to_owned(), literal(&self.base_url).into());
+        provider.insert("base_url".to_owned(), self.base_url.as_str().into());
         let key = match &self.key {
             Key::None => String::new(),
             Key::Variable(name) => format!("${{{name}}}"),

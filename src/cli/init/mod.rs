@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::args::{GlobalArgs, InitArgs};
+use super::args::{EnvShell, GlobalArgs, InitArgs};
 use super::exit::UsageError;
 use super::output::{BOLD, CYAN};
 use super::remote::{self, Listed, Listing};
@@ -258,6 +258,8 @@ fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     // Behind a symbolic link the file is replaced, not the link.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A directory that is not there is told by its own name, not by that of a temporary file.
+    std::fs::metadata(dir)?;
     tidy::start();
     let mut file = tempfile::Builder::new().prefix(".config-").suffix(".tmp").tempfile_in(dir)?;
     let _watched = tidy::watch(file.path());
@@ -276,11 +278,13 @@ fn next_steps(
     printer.note(format_args!("Wrote {}: model `{}` of {}", path.display(), draft.id, draft.base_url));
     if draft.context_window.is_none() {
         printer.note(format_args!(
-            "Its context window is not known: Claude Code will take it for 1,000,000 tokens. --context-window says"
+            "Its context window is not known: Claude Code takes it for 1,000,000 tokens and compacts too late; `context_window` in the file or --context-window tells it"
         ));
     }
     let given = args.output.as_ref().or(global.config.as_ref());
-    let option = given.map(|p| format!(" --config {}", p.display())).unwrap_or_default();
+    let option = given
+        .map(|p| format!(" --config {}", EnvShell::detect().quoted(&p.to_string_lossy())))
+        .unwrap_or_default();
     let out = printer.text();
     writeln!(out, "Start Claude Code with it:")?;
     writeln!(out, "  {CYAN}claude-proxy{option} run -- claude{CYAN:#}")?;
