@@ -33,6 +33,18 @@ impl Wish {
         Self { thinking: request.thinking, level, by_effort: effort.is_some() }
     }
 
+    /// Without thinking, for an upstream that cannot be forced to call a tool while it thinks:
+    /// the tool is what the client counts on.
+    pub(super) fn given_up(mut self, losses: &mut Losses) -> Self {
+        if self.is_on() == Some(true) {
+            losses.add(|| "thinking".into(), "dropped:thinking");
+        }
+        let display = self.thinking.map_or(Display::Shown, |t| t.display);
+        self.thinking = Some(Thinking { kind: ThinkingKind::Disabled, display });
+        self.level = Some(Effort::None);
+        self
+    }
+
     /// Whether the client gets to see reasoning.
     pub(super) fn mode(&self) -> ThinkingMode {
         match self.thinking {
