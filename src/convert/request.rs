@@ -259,7 +259,8 @@ fn messages(
         schema.write_compact_escaped(&mut inner);
         Text::Composed(inner)
     });
-    if profile.cache_control && system.iter().any(|b| b.cache_control.is_some()) {
+    let marked = system.len() > 1 || system.iter().any(|b| b.cache_control.is_some());
+    if profile.cache_control && marked {
         messages.system(|out| system_parts(&system, instruction.as_ref(), out));
     } else if !system.is_empty() || instruction.is_some() {
         messages.system(|out| {
