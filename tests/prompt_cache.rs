@@ -60,7 +60,7 @@ impl Session {
                 content.push(json!({"type": "tool_result", "tool_use_id": id, "content": inner, "is_error": n % 5 == 4}));
             }
         }
-        if calls(n.wrapping_sub(1)) == 0 || n % 3 == 0 {
+        if calls(n.wrapping_sub(1)) == 0 || n.is_multiple_of(3) {
             content.push(
                 json!({"type": "text", "text": format!("<system-reminder>turn {n}</system-reminder>")}),
             );
@@ -90,7 +90,7 @@ impl Session {
 
     fn assistant(&mut self, n: usize) {
         let mut content = Vec::new();
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             content
                 .push(json!({"type": "thinking", "thinking": format!("I think of {n}."), "signature": ""}));
         }
