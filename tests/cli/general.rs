@@ -212,6 +212,7 @@ fn completions_offer_models_and_profiles() {
 
 #[test]
 #[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "this waits for another process")]
 fn ctrl_c_leaves_no_half_written_file() {
     use std::os::unix::process::ExitStatusExt as _;
     use std::time::{Duration, Instant};

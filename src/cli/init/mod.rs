@@ -5,7 +5,7 @@ mod draft;
 mod known;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -40,30 +40,25 @@ pub(super) fn run(args: &InitArgs, global: &GlobalArgs, printer: &mut Printer) -
         bail!("{} is there already: --force replaces it, -o names another file", path.display());
     }
     let Some(mut draft) = begin(args, prompts.as_ref(), printer)? else { return Ok(demo(printer)) };
-    actix_web::rt::System::new()
-        .block_on(async {
-            choose_model(&mut draft, args, prompts.as_ref(), printer).await?;
-            let config = check(&draft, printer)?;
-            if args.no_ping || try_model(&draft, &config, printer).await? {
-                return anyhow::Ok(true);
-            }
-            match &prompts {
-                Some(prompts) => Ok(prompts.confirm("Write the file all the same?", false)?),
-                None => {
-                    printer.note(format_args!("Nothing was written; --no-ping writes without trying"));
-                    Ok(false)
-                }
-            }
-        })
-        .and_then(|goes_on| {
-            if !goes_on {
-                return Ok(Exit::Failure);
-            }
-            write(&path, &draft.text(beside(&path)), args.force)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            next_steps(&path, &draft, args, global, printer)?;
-            Ok(Exit::Success)
-        })
+    let wanted = actix_web::rt::System::new().block_on(async {
+        choose_model(&mut draft, args, prompts.as_ref(), printer).await?;
+        let config = check(&draft, printer)?;
+        if args.no_ping || try_model(&draft, &config, printer).await? {
+            return anyhow::Ok(true);
+        }
+        if let Some(prompts) = &prompts {
+            return Ok(prompts.confirm("Write the file all the same?", false)?);
+        }
+        printer.note(format_args!("Nothing was written; --no-ping writes without trying"));
+        Ok(false)
+    })?;
+    if !wanted {
+        return Ok(Exit::Failure);
+    }
+    write(&path, &draft.text(beside(&path)), args.force)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    next_steps(&path, &draft, args, global, printer)?;
+    Ok(Exit::Success)
 }
 
 /// Provider and key. None: the demo was chosen.
@@ -156,18 +151,7 @@ async fn choose_model(
     draft.remote_id = match (known_remote, prompts) {
         (Some(name), _) => name,
         (None, Some(prompts)) => prompts.remote_id(&list)?,
-        (None, None) => match list.as_slice() {
-            [only] => only.id.clone(),
-            _ => {
-                let some: Vec<&str> = list.iter().take(10).map(|l| l.id.as_str()).collect();
-                let names = if some.is_empty() { String::new() } else { format!(": {}", some.join(", ")) };
-                return Err(UsageError(format!(
-                    "--model needed: the server has {} models{names}",
-                    list.len()
-                ))
-                .into());
-            }
-        },
+        (None, None) => only(&list)?,
     };
     draft.id = match (&args.model, prompts) {
         (Some(id), _) => id.clone(),
@@ -181,6 +165,16 @@ async fn choose_model(
         _ => listed,
     };
     Ok(())
+}
+
+/// The only model of a list.
+fn only(list: &[Listed]) -> Result<String, UsageError> {
+    if let [only] = list {
+        return Ok(only.id.clone());
+    }
+    let some: Vec<&str> = list.iter().take(10).map(|l| l.id.as_str()).collect();
+    let names = if some.is_empty() { String::new() } else { format!(": {}", some.join(", ")) };
+    Err(UsageError(format!("--model needed: the server has {} models{names}", list.len())))
 }
 
 /// The provider's own list; empty if it cannot be had.
@@ -269,7 +263,7 @@ fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
 }
 
 fn next_steps(
-    path: &PathBuf,
+    path: &Path,
     draft: &Draft,
     args: &InitArgs,
     global: &GlobalArgs,

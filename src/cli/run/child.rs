@@ -99,7 +99,7 @@ mod unix {
 
     impl Child {
         /// Sends it what was sent to us.
-        pub(in super::super) fn pass(&self, signal: Option<Signal>) {
+        pub(in super::super) fn pass(self, signal: Option<Signal>) {
             if let Some(signal) = signal {
                 tracing::info!(signal = signal.as_raw(), "passed on to the command");
                 // It may have ended just now.
@@ -108,7 +108,7 @@ mod unix {
         }
 
         /// Tells it to end.
-        pub(in super::super) fn terminate(&self) {
+        pub(in super::super) fn terminate(self) {
             self.pass(Some(Signal::TERM));
         }
     }
@@ -137,6 +137,7 @@ mod unix {
     }
 
     /// Whether it runs again, or has ended: Ctrl-Z has stopped us with it, and we woke together.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
     fn was_continued(pid: Pid) -> io::Result<bool> {
         std::thread::sleep(Duration::from_millis(50));
         let now = WaitIdOptions::CONTINUED | WaitIdOptions::EXITED;
@@ -174,9 +175,9 @@ mod other {
 
     impl Child {
         /// The console has told it already.
-        pub(in super::super) fn pass(&self, (): ()) {}
+        pub(in super::super) fn pass(self, (): ()) {}
 
         /// Nothing on this system says this to a process that has no window.
-        pub(in super::super) fn terminate(&self) {}
+        pub(in super::super) fn terminate(self) {}
     }
 }

@@ -6,6 +6,7 @@ mod child;
 mod logfile;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io;
 use std::process::Command;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ fn command(name: &OsString, arguments: &[OsString], vars: Vec<Var>) -> Command {
     // A proxy between it and this machine's own address would look for us on another machine.
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let proxied = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    if proxied.iter().any(|name| is_set(name)) {
+    if proxied.iter().any(is_set) {
         for name in ["NO_PROXY", "no_proxy"] {
             let others = std::env::var(name).unwrap_or_default();
             let comma = if others.is_empty() { "" } else { "," };
@@ -146,7 +147,11 @@ fn command(name: &OsString, arguments: &[OsString], vars: Vec<Var>) -> Command {
 fn key() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random numbers for a key: {e}"))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    let mut key = String::with_capacity(64);
+    for byte in bytes {
+        let _ = write!(key, "{byte:02x}");
+    }
+    Ok(key)
 }
 
 /// As shells do: 127 for a command that is not there, 126 for one that cannot be run.
