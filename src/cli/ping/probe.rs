@@ -1,0 +1,368 @@
+//! What is asked to find out what an upstream can do, and what its answers mean.
+//!
+//! Each probe is one small request in OpenAI's own terms, not bent by a profile: the point is
+//! what the upstream makes of them.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::said::{Call, Said, quote};
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// It works.
+    Yes,
+    /// It does not: refused, or the model says so.
+    No,
+    /// It is accepted, but what comes is not what was asked for.
+    Odd,
+    /// It could not be found out.
+    Unknown,
+}
+
+/// The result of a probe.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Finding {
+    /// Its name: see [`NAMES`].
+    pub(super) probe: &'static str,
+    pub(super) result: Verdict,
+    /// What was odd, or why not.
+    pub(super) detail: Option<String>,
+    /// The upstream answered the request with an error.
+    pub(super) refused: bool,
+}
+
+impl Finding {
+    pub(super) fn new(probe: &'static str, (result, detail): Judged) -> Self {
+        Self { probe, result, detail, refused: false }
+    }
+}
+
+/// A verdict and its reason.
+pub(super) type Judged = (Verdict, Option<String>);
+
+const YES: Judged = (Verdict::Yes, None);
+
+pub(super) fn no(why: impl Into<String>) -> Judged {
+    (Verdict::No, Some(why.into()))
+}
+
+pub(super) fn odd(what: impl Into<String>) -> Judged {
+    (Verdict::Odd, Some(what.into()))
+}
+
+pub(super) fn unknown(why: impl Into<String>) -> Judged {
+    (Verdict::Unknown, Some(why.into()))
+}
+
+/// Yes, unless there is something odd.
+pub(super) fn unless(oddities: &[String]) -> Judged {
+    if oddities.is_empty() { YES } else { odd(oddities.join("; ")) }
+}
+
+/// Names of all probes in the order of the report, and what people read.
+pub(super) const NAMES: [(&str, &str); 12] = [
+    ("whole", "whole answer"),
+    ("stream", "stream"),
+    ("usage_in_stream", "usage in streams"),
+    ("tools", "tools"),
+    ("tool_choice_named", "tool choice, named"),
+    ("tool_choice_required", "tool choice, required"),
+    ("parallel_tools", "parallel tools"),
+    ("image", "images"),
+    ("reasoning", "reasoning"),
+    ("json_schema", "JSON schema"),
+    ("stop", "stop sequences"),
+    ("system_in_middle", "system in the middle"),
+];
+
+/// One request and how its answer is judged.
+pub(super) struct Probe {
+    pub(super) name: &'static str,
+    pub(super) max_tokens: u32,
+    /// Fields of the request besides the model and the limit of tokens.
+    pub(super) fields: Value,
+    pub(super) judge: fn(&Said) -> Judged,
+}
+
+/// Room for models that think first; others need a tenth.
+pub(super) const ROOM: u32 = 1024;
+
+/// All but those that need more than one request of this kind.
+pub(super) fn all() -> Vec<Probe> {
+    let user = |text: &str| json!([{"role": "user", "content": text}]);
+    let paris = "What is the weather in Paris? Use the tool.";
+    let probe = |name, fields, judge| Probe { name, max_tokens: ROOM, fields, judge };
+    vec![
+        Probe {
+            name: "usage_in_stream",
+            max_tokens: 16,
+            fields: json!({"messages": user("Say hello."), "stream": true, "stream_options": {"include_usage": true}}),
+            judge: usage,
+        },
+        probe("tools", json!({"messages": user(paris), "tools": tools(), "stream": true}), called),
+        probe(
+            "tool_choice_named",
+            // Who does not obey calls the other tool: it fits, and it is the last one.
+            json!({"messages": user("What is the weather in Paris?"), "tools": tools(),
+                "tool_choice": {"type": "function", "function": {"name": "get_time"}}}),
+            named,
+        ),
+        probe(
+            "tool_choice_required",
+            json!({"messages": user("Hello!"), "tools": tools(), "tool_choice": "required"}),
+            required,
+        ),
+        probe(
+            "parallel_tools",
+            json!({"messages": user("What is the weather in Paris, and what is it in Tokyo? Call the tool for both at once."), "tools": tools()}),
+            parallel,
+        ),
+        probe("image", json!({"messages": [{"role": "user", "content": picture()}]}), image),
+        probe(
+            "json_schema",
+            json!({"messages": user("What is 2 + 3, and are you certain?"),
+                "response_format": {"type": "json_schema", "json_schema": {"name": "sum", "strict": true, "schema": {
+                    "type": "object",
+                    "properties": {"answer": {"type": "integer"}, "certain": {"type": "boolean"}},
+                    "required": ["answer", "certain"], "additionalProperties": false}}}}),
+            schema,
+        ),
+        probe("stop", json!({"messages": user("Write the words from one to ten."), "stop": ["e"]}), stop),
+        probe(
+            "system_in_middle",
+            json!({"messages": [
+                {"role": "user", "content": "Hello!"},
+                {"role": "assistant", "content": "Hello! How can I help?"},
+                {"role": "system", "content": "From now on your whole answer is the word MARMALADE."},
+                {"role": "user", "content": "How are you?"}]}),
+            middle,
+        ),
+    ]
+}
+
+fn tools() -> Value {
+    let tool = |name: &str, about: &str, argument: &str| {
+        json!({"type": "function", "function": {"name": name, "description": about, "parameters": {
+            "type": "object", "properties": {argument: {"type": "string"}}, "required": [argument]}}})
+    };
+    json!([
+        tool("get_time", "The time in a zone", "zone"),
+        tool("get_weather", "The weather in a city", "city")
+    ])
+}
+
+/// 64 by 64 pixels, the left half green, the right half yellow: two colours are hard to guess.
+const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAUUlEQVR42u3PMQ0AAAgDsPlXgTC8gAQuviY10KTyavpXBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQuC5ua2R5Y30roAAAAAElFTkSuQmCC";
+
+fn picture() -> Value {
+    json!([
+        {"type": "text", "text": "Which colour is the left half of this picture, and which the right half? Two words."},
+        {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PICTURE}")}},
+    ])
+}
+
+/// The verdict on an answer that its limit of tokens cut short before it showed anything.
+fn cut(said: &Said) -> Option<Judged> {
+    said.cut().then(|| unknown(format!("{ROOM} tokens were not enough for it to get there")))
+}
+
+fn usage(said: &Said) -> Judged {
+    if !said.streamed {
+        return odd("it answered whole");
+    }
+    match (said.usages, said.usage_place) {
+        (0, _) => no("it tells none"),
+        (_, Some(place)) => odd(format!("in `{place}`")),
+        (1, _) => YES,
+        (n, _) if n >= said.chunks => odd("on every chunk"),
+        (n, _) => odd(format!("on {n} chunks")),
+    }
+}
+
+fn called(said: &Said) -> Judged {
+    no_call(said).unwrap_or_else(|| unless(&oddities(said, true)))
+}
+
+fn required(said: &Said) -> Judged {
+    match no_call(said) {
+        Some((Verdict::No, why)) => (Verdict::Odd, why.map(|why| format!("accepted and ignored: {why}"))),
+        Some(other) => other,
+        None => unless(&oddities(said, false)),
+    }
+}
+
+fn named(said: &Said) -> Judged {
+    if let Some(other) = said.calls.iter().find(|c| c.name != "get_time") {
+        return odd(format!("accepted and ignored: it called `{}`, not `get_time`", other.name));
+    }
+    required(said)
+}
+
+fn parallel(said: &Said) -> Judged {
+    if let Some((verdict, why)) = no_call(said) {
+        let verdict = if verdict == Verdict::No { Verdict::Unknown } else { verdict };
+        return (verdict, why);
+    }
+    let [first, second, ..] = said.calls.as_slice() else { return no("one call at a time") };
+    let mut odd = oddities(said, true);
+    if !first.id.is_empty() && first.id == second.id {
+        odd.push("both calls have the same id".to_owned());
+    }
+    unless(&odd)
+}
+
+/// The verdict when there is no tool call.
+fn no_call(said: &Said) -> Option<Judged> {
+    if !said.calls.is_empty() {
+        return None;
+    }
+    let (text, _) = said.answer();
+    // What models write when the server does not know their way of calling.
+    let marks = ["<tool_call", "<function", "[TOOL_CALLS]", "<|tool", "\"get_weather\"", "\"get_time\""];
+    if marks.iter().any(|mark| said.text.contains(mark)) {
+        return Some(odd(format!("the call came as text: {}", quote(text))));
+    }
+    Some(cut(said).unwrap_or_else(|| no(format!("it called none and said {}", quote(text)))))
+}
+
+fn oddities(said: &Said, finish: bool) -> Vec<String> {
+    let mut odd: Vec<String> = said.odd.iter().map(|o| (*o).to_owned()).collect();
+    let mut add = |what: String| {
+        if !odd.contains(&what) {
+            odd.push(what);
+        }
+    };
+    for Call { id, name, arguments, .. } in &said.calls {
+        if id.is_empty() {
+            add("a call without id".to_owned());
+        }
+        let argument = match name.as_str() {
+            "get_weather" => "city",
+            "get_time" => "zone",
+            other => {
+                add(format!("it called `{other}`, which was not offered"));
+                continue;
+            }
+        };
+        match serde_json::from_str::<Value>(arguments) {
+            Ok(value) if value.get(argument).is_some_and(Value::is_string) => {}
+            Ok(_) => add(format!("arguments that do not fit the tool: {}", quote(arguments))),
+            Err(_) => add(format!("arguments that are not JSON: {}", quote(arguments))),
+        }
+    }
+    match said.finish.as_deref() {
+        // A forced call may end with either.
+        Some("stop") if !finish => {}
+        Some("tool_calls") => {}
+        Some(reason) => add(format!("finish_reason \"{}\" with tool calls", reason.escape_debug())),
+        None => add("no finish_reason".to_owned()),
+    }
+    odd
+}
+
+fn image(said: &Said) -> Judged {
+    let (text, _) = said.answer();
+    let words = text.to_lowercase();
+    let blind = [
+        "cannot see",
+        "can't see",
+        "can't view",
+        "cannot view",
+        "unable to",
+        "no image",
+        "not able to",
+        "don't see",
+        "do not see",
+        "can't process",
+        "cannot process",
+    ];
+    if words.contains("green") && words.contains("yellow") {
+        YES
+    } else if words.is_empty() && said.cut() {
+        unknown(format!("{ROOM} tokens were not enough for it to get there"))
+    } else if blind.iter().any(|b| words.contains(b)) {
+        no(format!("it says {}", quote(text)))
+    } else {
+        odd(format!("accepted and not seen: asked for its colours, it said {}", quote(text)))
+    }
+}
+
+fn schema(said: &Said) -> Judged {
+    let (text, _) = said.answer();
+    let fits = |text: &str| {
+        serde_json::from_str::<Value>(text).ok().map(|v| {
+            v.get("answer").is_some_and(|a| a.is_i64() || a.is_u64())
+                && v.get("certain").is_some_and(Value::is_boolean)
+                && v.as_object().is_some_and(|o| o.len() == 2)
+        })
+    };
+    let bare = text.trim_start_matches("```json").trim_matches('`').trim();
+    match (fits(text), fits(bare)) {
+        (Some(true), _) => YES,
+        (Some(false), _) => odd(format!("JSON, but not as the schema wants it: {}", quote(text))),
+        (None, Some(_)) => odd("JSON in a code fence"),
+        (None, None) => cut(said).unwrap_or_else(|| odd(format!("accepted and ignored: {}", quote(text)))),
+    }
+}
+
+fn stop(said: &Said) -> Judged {
+    let (text, _) = said.answer();
+    // Any English sentence comes to an `e` soon.
+    match text.find('e') {
+        Some(at) if at + 1 == text.len() => odd("the stop sequence itself is left in the text"),
+        Some(_) => odd(format!("accepted and ignored: {}", quote(text))),
+        None if said.cut() => unknown(format!("{ROOM} tokens were not enough for it to get there")),
+        None if text.chars().count() > 12 => unknown(format!("it said {}", quote(text))),
+        None => YES,
+    }
+}
+
+fn middle(said: &Said) -> Judged {
+    let (text, _) = said.answer();
+    if text.to_lowercase().contains("marmalade") {
+        return YES;
+    }
+    cut(said).unwrap_or_else(|| odd(format!("accepted, but it said {}", quote(text))))
+}
+
+/// What the stream of a normal request was like; `limit` is its `max_tokens`.
+pub(super) fn stream(said: &Said, limit: u32) -> Judged {
+    if !said.streamed {
+        return odd("it answered whole");
+    }
+    let mut odd: Vec<String> = said.odd.iter().map(|o| (*o).to_owned()).collect();
+    if said.finish.is_none() {
+        odd.push("no finish_reason".to_owned());
+    }
+    if !said.done {
+        odd.push("it ends without [DONE]".to_owned());
+    }
+    let output = said.tokens.map_or(0, |t| t.output);
+    if output > u64::from(limit) * 3 / 2 {
+        odd.push(format!("max_tokens ignored: {output} tokens instead of {limit}"));
+    }
+    if said.pieces == 1 && said.text.split_whitespace().count() > 8 {
+        odd.push("it came in one piece".to_owned());
+    }
+    unless(&odd)
+}
+
+/// Which field carries reasoning, if there is some.
+pub(super) fn reasoning(said: &Said) -> Option<Judged> {
+    let in_text = said.answer().1.then_some("`<think>` in the text");
+    if !said.reasoning.is_empty() {
+        let fields = said.reasoning.iter().map(|f| format!("`{f}`")).collect::<Vec<_>>().join(" and ");
+        return Some(match in_text {
+            Some(tags) => odd(format!("in {fields} and as {tags}")),
+            None => (Verdict::Yes, Some(fields)),
+        });
+    }
+    if let Some(tags) = in_text {
+        return Some(odd(format!("as {tags}")));
+    }
+    (said.reasoning_tokens > 0)
+        .then(|| odd(format!("hidden: {} tokens of reasoning, none of it shown", said.reasoning_tokens)))
+}
