@@ -74,8 +74,10 @@ pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> any
             examined.tokens = whole.tokens;
         }
         if examined.failed(&whole) {
-            if let Some(path) = whole.failure.and_then(|f| f.hint).and_then(|h| h.completions_path) {
-                examined.lines.provider.insert("completions_path".to_owned(), path.into());
+            let hint = whole.failure.and_then(|f| f.hint);
+            examined.cost.requests += hint.as_ref().map_or(0, |h| h.requests);
+            for (key, value) in hint.into_iter().flat_map(|h| h.set) {
+                examined.lines.provider.insert(key.to_owned(), value.into());
             }
             return Ok(examined);
         }

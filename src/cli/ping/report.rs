@@ -134,8 +134,8 @@ impl<'m> Ping<'m> {
             ("TLS", t.tls_ms, "ms"),
             ("first byte", t.first_byte_ms, "ms"),
             ("first token", t.first_token_ms, "ms"),
-            ("total", t.total_ms, "ms"),
-            ("whole answer", t.whole_ms, "ms"),
+            ("total, streamed", t.total_ms, "ms"),
+            ("total, whole", t.whole_ms, "ms"),
             ("speed", t.tokens_per_second, "tokens/s"),
         ]
     }
