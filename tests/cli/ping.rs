@@ -160,6 +160,8 @@ fn more_that_is_odd() {
         }
         "parallel_tools" => calls(&[call("a", "get_weather", r#"{"city":"Paris"}"#)], "tool_calls"),
         "tools" => said("It is sunny."),
+        // It likes this one, whatever it is told.
+        "tool_choice_named" => calls(&[call("a", "get_time", r#"{"zone":"UTC"}"#)], "tool_calls"),
         "tool_choice_required" => said("Hello!"),
         "json_schema" => said("```json\n{\"answer\": 5, \"certain\": true}\n```"),
         "stop" => said("One"),
@@ -178,6 +180,7 @@ fn more_that_is_odd() {
             ("stream", "odd: it answered whole"),
             ("usage_in_stream", "odd: in `x_groq.usage`"),
             ("parallel_tools", "no: one call at a time"),
+            ("tool_choice_named", "odd: accepted and ignored: it called `get_time`, not `get_weather`"),
             ("tools", "no: it called none and said \"It is sunny.\""),
             ("tool_choice_required", "odd: accepted and ignored: it called none and said \"Hello!\""),
             ("json_schema", "odd: JSON in a code fence"),
@@ -192,10 +195,12 @@ fn more_that_is_odd() {
 fn a_refusal_is_a_no_and_becomes_configuration() {
     let upstream = Upstream::start(|seen| match probe(seen) {
         "whole" | "stream" | "list" | "system_in_middle" => good(seen),
-        name => error(400, &format!("{name} is not supported with the key {KEY}")),
+        name => error(400, &format!("{name} is not supported with the key {KEY} of team-0123456789")),
     });
-    let done = ping(&upstream, "--json").exits(0);
+    let header = json!({"headers": {"x-team": "team-0123456789"}});
+    let done = dir(&upstream.url(), &header).run("ping-upstream m --json").exits(0);
     assert!(!done.stdout.contains(KEY), "the key is shown: {done:#?}");
+    assert!(!done.stdout.contains("team-0123456789"), "a header is shown: {done:#?}");
     let table = table(&done);
     for name in [
         "usage_in_stream",
@@ -207,7 +212,10 @@ fn a_refusal_is_a_no_and_becomes_configuration() {
         "json_schema",
         "stop",
     ] {
-        finds(&table, &[(name, &format!("no: HTTP 400: {name} is not supported with the key [key]"))]);
+        finds(
+            &table,
+            &[(name, &format!("no: HTTP 400: {name} is not supported with the key [key] of [key]"))],
+        );
     }
     finds(&table, &[("reasoning", "no: it shows none"), ("system_in_middle", "yes: ")]);
     assert_eq!(

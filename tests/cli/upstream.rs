@@ -1,4 +1,5 @@
 //! An upstream that answers as a test tells it to, one request a connection.
+#![expect(clippy::unnecessary_wraps, reason = "what can be answered can also be left unanswered")]
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -194,7 +195,7 @@ pub(crate) fn events(deltas: &[Value], finish: &str) -> Vec<String> {
 }
 
 pub(crate) fn sse(events: &[String]) -> Answer {
-    Some((200, "", events.iter().map(|e| format!("data: {e}\n\n")).collect()))
+    Some((200, "", format!("data: {}\n\n", events.join("\n\ndata: "))))
 }
 
 /// A model that can do everything.
@@ -210,7 +211,10 @@ pub(crate) fn good(seen: &Seen) -> Answer {
             first["index"] = 0.into();
             sse(&events(&[json!({"tool_calls": [first]})], "tool_calls"))
         }
-        "tool_choice_named" => calls(&[call("a", "get_time", r#"{"zone":"UTC"}"#)], "stop"),
+        "tool_choice_named" => match seen.body["tool_choice"]["function"]["name"].as_str() {
+            Some("get_time") => calls(&[call("a", "get_time", r#"{"zone":"UTC"}"#)], "stop"),
+            _ => calls(&[weather("a")], "stop"),
+        },
         "tool_choice_required" => calls(&[weather("a")], "tool_calls"),
         "parallel_tools" => calls(&[weather("a"), weather("b")], "tool_calls"),
         "json_schema" => said(r#"{"answer": 5, "certain": true}"#),

@@ -26,7 +26,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Steps of the progress bar for one model.
     pub(super) fn steps(&self) -> u64 {
-        let probes = if self.quick { 0 } else { probe::NAMES.len() as u64 - 2 };
+        // Reasoning is one more.
+        let probes = if self.quick { 0 } else { probe::all().len() as u64 + 1 };
         u64::from(self.count) * 2 + probes
     }
 }

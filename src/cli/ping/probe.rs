@@ -90,7 +90,8 @@ pub(super) struct Probe {
 /// Room for models that think first; others need a tenth.
 pub(super) const ROOM: u32 = 1024;
 
-/// All but those that need more than one request of this kind.
+/// All but reasoning, which may take several requests. Of two with the same name both have to
+/// be answered with yes.
 pub(super) fn all() -> Vec<Probe> {
     let user = |text: &str| json!([{"role": "user", "content": text}]);
     let paris = "What is the weather in Paris? Use the tool.";
@@ -103,13 +104,9 @@ pub(super) fn all() -> Vec<Probe> {
             judge: usage,
         },
         probe("tools", json!({"messages": user(paris), "tools": tools(), "stream": true}), called),
-        probe(
-            "tool_choice_named",
-            // Who does not obey calls the other tool: it fits, and it is the last one.
-            json!({"messages": user("What is the weather in Paris?"), "tools": tools(),
-                "tool_choice": {"type": "function", "function": {"name": "get_time"}}}),
-            named,
-        ),
+        // Both, each with a question for the other: a model may like one of them whatever it is told.
+        probe("tool_choice_named", choice("What is the weather in Paris?", "get_time"), named_time),
+        probe("tool_choice_named", choice("What time is it in Paris?", "get_weather"), named_weather),
         probe(
             "tool_choice_required",
             json!({"messages": user("Hello!"), "tools": tools(), "tool_choice": "required"}),
@@ -154,6 +151,11 @@ fn tools() -> Value {
     ])
 }
 
+fn choice(question: &str, name: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": question}], "tools": tools(),
+        "tool_choice": {"type": "function", "function": {"name": name}}})
+}
+
 /// 64 by 64 pixels, the left half green, the right half yellow: two colours are hard to guess.
 const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAUUlEQVR42u3PMQ0AAAgDsPlXgTC8gAQuviY10KTyavpXBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQuC5ua2R5Y30roAAAAAElFTkSuQmCC";
 
@@ -194,9 +196,17 @@ fn required(said: &Said) -> Judged {
     }
 }
 
-fn named(said: &Said) -> Judged {
-    if let Some(other) = said.calls.iter().find(|c| c.name != "get_time") {
-        return odd(format!("accepted and ignored: it called `{}`, not `get_time`", other.name));
+fn named_time(said: &Said) -> Judged {
+    named(said, "get_time")
+}
+
+fn named_weather(said: &Said) -> Judged {
+    named(said, "get_weather")
+}
+
+fn named(said: &Said, name: &str) -> Judged {
+    if let Some(other) = said.calls.iter().find(|c| c.name != name) {
+        return odd(format!("accepted and ignored: it called `{}`, not `{name}`", other.name));
     }
     required(said)
 }

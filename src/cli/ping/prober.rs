@@ -112,7 +112,15 @@ impl<'m> Prober<'m> {
         });
         let found: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
         let way = found.iter().find_map(|(_, way)| *way);
-        Probed { findings: found.into_iter().map(|(f, _)| f).collect(), way, cost: self.cost.get() }
+        let mut findings: Vec<Finding> = Vec::new();
+        for (finding, _) in found {
+            match findings.iter_mut().find(|f| f.probe == finding.probe) {
+                Some(known) if known.result == Verdict::Yes => *known = finding,
+                Some(_) => {}
+                None => findings.push(finding),
+            }
+        }
+        Probed { findings, way, cost: self.cost.get() }
     }
 
     async fn ask(&self, probe: Probe) -> Finding {
@@ -199,7 +207,7 @@ impl<'m> Prober<'m> {
     /// The upstream's words, without our key and not too many.
     fn own(&self, mut words: String) -> String {
         const MOST: usize = 200;
-        self.model.provider.api_key.blot(&mut words);
+        self.model.provider.blot(&mut words);
         if let Some((at, _)) = words.char_indices().nth(MOST) {
             words.truncate(at);
             words.push_str("...");
