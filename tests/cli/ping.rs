@@ -282,6 +282,20 @@ fn the_other_name_of_the_limit_is_tried() {
 }
 
 #[test]
+fn parallel_calls_have_to_be_asked_for_somewhere() {
+    let upstream = Upstream::start(|seen| match probe(seen) {
+        "parallel_tools" if seen.body["parallel_tool_calls"] != true => {
+            calls(&[call("a", "get_weather", r#"{"city":"Paris"}"#)], "tool_calls")
+        }
+        _ => good(seen),
+    });
+    let done = ping(&upstream, "--json").exits(0);
+    finds(&table(&done), &[("parallel_tools", "odd: only with `parallel_tool_calls: true`")]);
+    let suggest = &done.json()["pings"][0]["suggest"]["model"];
+    assert_eq!(*suggest, json!({"extra_body": {"parallel_tool_calls": true}}));
+}
+
+#[test]
 fn a_stream_that_fails_fails() {
     let upstream = Upstream::start(|seen| match probe(seen) {
         "stream" => error(400, "streams are not for you"),

@@ -5,14 +5,17 @@ usage: run.py LLAMA-URL      (tests/upstreams/run_llama_server.sh start prints i
 """
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 import anthropic  # noqa: E402
-from proxy import KEY, Proxy, provider  # noqa: E402
+from proxy import KEY, Proxy, binary, provider  # noqa: E402
 
 USER = [{"role": "user", "content": "Hello!"}]
 WEATHER = {"name": "get_weather", "description": "Get the current weather", "input_schema": {
@@ -65,11 +68,36 @@ def overflow(client):
         raise AssertionError("an overflow was answered")
 
 
+def ping(_client):
+    """What `ping-upstream` finds out about this server when it is told nothing, and that its advice is then enough."""
+    def run(models: dict, *args: str, **provider_keys):
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "config.json"
+            path.write_text(json.dumps({"providers": [{
+                "name": "llama", "base_url": sys.argv[1], "api_key": "", "models": [{"id": "tiny", **models}], **provider_keys}]}))
+            return subprocess.run([binary(), "--config", path, "ping-upstream", *args], capture_output=True, text=True, timeout=300)
+
+    done = run({}, "--json")
+    assert done.returncode == 0 and done.stderr == "", done
+    found = json.loads(done.stdout)["pings"][0]
+    assert found["ok"] and found["fits"]["profile"] == "llamacpp", found
+    assert found["suggest"] == {"provider": {"profile": "llamacpp"}, "model": {"vision": False, "context_window": 2048}}, found
+    probes = {p["probe"]: p["result"] for p in found["probes"]}
+    for probe in ("whole", "stream", "usage_in_stream", "tools", "tool_choice_required", "json_schema", "stop"):
+        assert probes[probe] == "yes", (probe, found)
+    # What the profile `llamacpp` makes up for.
+    assert probes["tool_choice_named"] == "odd" and probes["image"] == "no", found
+    done = run({"vision": False, "context_window": 2048}, "--suggest", profile="llamacpp")
+    assert done.returncode == 0 and done.stdout == "" and "nothing to change" in done.stderr, done
+    done = run({}, "--quick", "--count", "3", profile="llamacpp")
+    assert done.returncode == 0 and "6 requests" in done.stdout, done
+
+
 def main() -> int:
     passed = failed = 0
     config = {"ak": KEY, "providers": [{**provider(sys.argv[1], {"id": "tiny"}, profile="llamacpp"), "api_key": ""}]}
     with Proxy(config) as proxy, anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=60) as client:
-        for check in (whole, streamed, cut_by_max_tokens, tool_loop, overflow):
+        for check in (whole, streamed, cut_by_max_tokens, tool_loop, overflow, ping):
             try:
                 check(client)
                 passed += 1

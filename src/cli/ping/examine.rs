@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::fit::{self, Fit, Lines};
+use super::judge;
 use super::once::{self, Once, Prompt, once};
 use super::probe::{self, Finding, Verdict};
 use super::prober::{self, Cost, Prober};
@@ -121,9 +122,9 @@ fn first(whole: &Once, stream: &Once, said: Option<&Said>) -> Vec<Finding> {
         findings.push(prober::whole(&said));
     }
     let judged = match (&stream.failure, said) {
-        (Some(failure), _) if stream.status.is_some() => probe::no(failure.message.clone()),
-        (Some(failure), _) => probe::unknown(failure.message.clone()),
-        (None, Some(said)) => probe::stream(said, STREAM.max_tokens),
+        (Some(failure), _) if stream.status.is_some() => judge::no(failure.message.clone()),
+        (Some(failure), _) => judge::unknown(failure.message.clone()),
+        (None, Some(said)) => judge::stream(said, STREAM.max_tokens),
         (None, None) => (Verdict::Yes, None),
     };
     findings

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::ask::Reply;
-use super::probe::{Finding, Verdict};
+use super::probe::{ALOUD, Finding, Verdict};
 use super::prober::Way;
 use super::said::documents;
 use crate::cli::remote::{self, Listing};
@@ -164,6 +164,12 @@ pub(super) fn lines(model: &Model, fit: &Fit, findings: &[Finding], window: Opti
         && spec.context_window.is_none_or(|told| told > window)
     {
         set("context_window", window.into());
+    }
+    let aloud = find("parallel_tools").is_some_and(|f| f.detail.as_deref() == Some(ALOUD));
+    if aloud && !spec.extra_body.contains_key("parallel_tool_calls") {
+        let mut extra = spec.extra_body.clone();
+        extra.insert("parallel_tool_calls".to_owned(), true.into());
+        set("extra_body", extra.into());
     }
     let mut drop = spec.drop_params.clone();
     for (probe, field, sent) in

@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ask::{Reply, post};
+use super::judge::{self, Judged, no, odd, unknown};
 use super::once::Tokens;
-use super::probe::{self, Finding, Judged, Probe, ROOM, Verdict, no, odd, unknown};
+use super::probe::{self, Finding, Probe, ROOM, Verdict};
 use super::said::Said;
 use crate::config::Model;
 use crate::convert;
@@ -119,6 +120,12 @@ impl<'m> Prober<'m> {
                 Some(_) => {}
                 None => findings.push(finding),
             }
+        }
+        let alone = |f: &&mut Finding| f.probe == "parallel_tools" && f.result == Verdict::No && !f.refused;
+        if let Some(finding) = findings.iter_mut().find(alone)
+            && self.ask(probe::parallel_aloud()).await.result == Verdict::Yes
+        {
+            *finding = Finding::new("parallel_tools", odd(probe::ALOUD));
         }
         Probed { findings, way, cost: self.cost.get() }
     }
@@ -231,7 +238,7 @@ impl<'m> Prober<'m> {
         let mut refused = None;
         let mut judge = |asked: Result<Said, Missing>| -> Result<Option<Judged>, Finding> {
             match asked {
-                Ok(said) => Ok(probe::reasoning(&said)),
+                Ok(said) => Ok(judge::reasoning(&said)),
                 Err(Missing::Refused(why)) => {
                     refused.get_or_insert(why);
                     Ok(None)
