@@ -78,8 +78,12 @@ impl Part<'_> {
 }
 
 /// Appends `content`: one string if there is nothing but text, else the list of parts.
-pub(super) fn write_content(parts: &[Part<'_>], out: &mut Vec<u8>) {
-    if parts.iter().all(|p| matches!(p, Part::Text(_, None))) {
+///
+/// `apart`: several texts stay several parts, for upstreams with breakpoints. A breakpoint moves
+/// on with each turn; if the texts became one string when theirs goes, the prompt would be
+/// another, and the cache would miss.
+pub(super) fn write_content(parts: &[Part<'_>], apart: bool, out: &mut Vec<u8>) {
+    if parts.iter().all(|p| matches!(p, Part::Text(_, None))) && (parts.len() == 1 || !apart) {
         out.push(b'"');
         write_joined(
             parts.iter().filter_map(|p| if let Part::Text(text, _) = p { Some(text) } else { None }),

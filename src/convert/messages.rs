@@ -156,7 +156,7 @@ impl<'w, 'a> Messages<'w, 'a> {
         }
         self.begin();
         self.out.extend_from_slice(b"{\"role\":\"user\",\"content\":");
-        write_content(&parts, self.out);
+        write_content(&parts, self.profile.cache_control, self.out);
         self.out.push(b'}');
     }
 
@@ -251,14 +251,19 @@ impl<'w, 'a> Messages<'w, 'a> {
         let mut media = Vec::new();
         let text = self.result_text(blocks, &mut media);
         if media.is_empty() {
-            self.tool_message(call, |out| text.write(out));
+            let cache = blocks.iter().find_map(|b| b.cache_control).filter(|_| self.profile.cache_control);
+            self.tool_message(call, |out| match cache {
+                Some(cache) => write_content(&[Part::Text(text, Some(cache))], true, out),
+                None => text.write(out),
+            });
             return;
         }
         if self.profile.tool_result_images == ToolResultImages::Inline {
             if !text.is_empty() {
                 media.insert(0, Part::Text(text, None));
             }
-            self.tool_message(call, |out| write_content(&media, out));
+            let apart = self.profile.cache_control;
+            self.tool_message(call, |out| write_content(&media, apart, out));
             return;
         }
         let kind = if media.iter().all(|p| matches!(p, Part::File { .. })) { "document" } else { "image" };

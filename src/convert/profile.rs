@@ -61,6 +61,9 @@ pub struct Profile {
     pub efforts: Vec<Effort>,
     /// Function tools are only accepted with `reasoning_effort: "none"` (gpt-5.4 and later).
     pub tools_force_effort_none: bool,
+    /// Thinks unless told not to, and refuses a forced tool while it does (DeepSeek V4: "Thinking
+    /// mode does not support this tool_choice"; Kimi and DashScope in other words).
+    pub forced_tool_ends_thinking: bool,
     /// How reasoning goes back in the history.
     pub echo: Echo,
     /// Value of the reasoning field for messages that have none.

@@ -13,7 +13,7 @@ use super::schema;
 use super::text::{Text, write_joined};
 use super::tools::{Names, Offer};
 use super::turns::turns;
-use crate::wire::anthropic::{ApiError, Request, SystemBlock, Unsupported};
+use crate::wire::anthropic::{ApiError, Request, SystemBlock, ToolChoice, ToolChoiceKind, Unsupported};
 use crate::wire::json::{escape, write_str, write_u64};
 
 /// What the configuration says of one model.
@@ -93,7 +93,10 @@ pub fn request(
         losses.add(|| "tools".into(), "dropped:tools");
     }
     response_format(request, profile, &mut body);
-    if reasoning {
+    let is_forced = |c: ToolChoice<'_>| matches!(c.kind, ToolChoiceKind::Any | ToolChoiceKind::Tool(_));
+    if profile.forced_tool_ends_thinking && has_tools && request.tool_choice.is_some_and(is_forced) {
+        wish.given_up(&mut losses).write(profile, has_tools, &mut body, &mut losses);
+    } else if reasoning {
         wish.write(profile, has_tools, &mut body, &mut losses);
     } else {
         wish.leave_out(profile, has_tools, &mut body, &mut losses);
@@ -256,7 +259,8 @@ fn messages(
         schema.write_compact_escaped(&mut inner);
         Text::Composed(inner)
     });
-    if profile.cache_control && system.iter().any(|b| b.cache_control.is_some()) {
+    let marked = system.len() > 1 || system.iter().any(|b| b.cache_control.is_some());
+    if profile.cache_control && marked {
         messages.system(|out| system_parts(&system, instruction.as_ref(), out));
     } else if !system.is_empty() || instruction.is_some() {
         messages.system(|out| {
