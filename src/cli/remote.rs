@@ -55,7 +55,7 @@ pub(super) async fn list(client: &Client, provider: &Provider, limits: Limits) -
         404 | 405 | 501 => Listing::None(format!("it has no list of models (HTTP {})", answer.status)),
         status => {
             let mut words = crate::convert::error::error(status, &body, &provider.name, None).message;
-            provider.api_key.blot(&mut words);
+            provider.blot(&mut words);
             Listing::Failed(format!("HTTP {status}: {words}"))
         }
     }

@@ -84,6 +84,16 @@ pub struct Provider {
     pub headers: Vec<(String, Secret)>,
 }
 
+impl Provider {
+    /// Blots the key and the values of the headers out of the provider's own words.
+    pub fn blot(&self, words: &mut String) {
+        self.api_key.blot(words);
+        for (_, value) in &self.headers {
+            value.blot(words);
+        }
+    }
+}
+
 /// One model, as clients name it.
 #[derive(Debug)]
 pub struct Model {

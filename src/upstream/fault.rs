@@ -95,6 +95,9 @@ pub enum TlsFault {
     /// What answers is not TLS, plain HTTP most likely.
     #[error("it does not speak TLS there; should base_url begin with http://?")]
     NotTls,
+    /// The connection was closed instead of an answer.
+    #[error("it closed the connection; does it speak TLS there?")]
+    Closed,
     /// A certificate of nobody whom this system trusts.
     #[error("its certificate is not signed by an authority that this system trusts")]
     UnknownIssuer,
@@ -212,6 +215,10 @@ impl From<SendRequestError> for Fault {
             }
             E::Connect(ConnectError::Timeout) => {
                 Self::new(Stage::Connect, Cause::ConnectTimeout(Duration::ZERO))
+            }
+            // TCP alone has no end of file before it is connected.
+            E::Connect(ConnectError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::new(Stage::Connect, Cause::Tls(TlsFault::Closed))
             }
             E::Connect(ConnectError::Io(e)) => match tls_fault(&e) {
                 Some(tls) => Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Tls(tls)) },

@@ -5,7 +5,9 @@ mod config;
 mod convert;
 mod fixtures;
 mod general;
+mod ping;
 mod run;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream;

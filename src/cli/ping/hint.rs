@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::ask::post;
+use super::ask::{Reply, post};
 use super::once::{Prompt, Refused, request};
 use crate::cli::remote::{self, Listing, any_of};
 use crate::config::{Model, Provider};
@@ -14,13 +14,15 @@ use crate::upstream::{Cause, Client, Limits, TlsFault, tls_config};
 pub(in crate::cli) struct Hint {
     /// One sentence.
     pub text: String,
-    /// The `completions_path` that answered instead.
-    pub completions_path: Option<String>,
+    /// Keys of the provider that would mend it.
+    pub set: Vec<(&'static str, String)>,
+    /// How many requests to Chat Completions paths it took to find out.
+    pub requests: u64,
 }
 
 impl From<String> for Hint {
     fn from(text: String) -> Self {
-        Self { text, completions_path: None }
+        Self { text, set: Vec::new(), requests: 0 }
     }
 }
 
@@ -45,16 +47,16 @@ pub(super) async fn find(client: &Client, model: &Model, limits: Limits, refused
         }
         401 | 403 => Some(key(provider)),
         400 if words.contains("api key") || words.contains("api_key") => Some(key(provider)),
+        400 if words.contains("max_completion_tokens") => Some(
+            "it takes `max_completion_tokens` alone: set `\"profile\": \"openai\"` in the provider (`openai_reasoning` for a model that reasons)".into(),
+        ),
         402 => Some("the provider's account has no credit".into()),
         429 => Some("the provider limits this key: wait, or use another one".into()),
         200..=299 | 404 | 405 => {
             if let Some(hint) = unknown_model(client, model, limits).await {
                 return Some(hint);
             }
-            let found = other_path(client, model, limits, reply.status).await;
-            Some(found.unwrap_or_else(|| {
-                "check base_url and completions_path (the URL's path), and remote_id (the model's name upstream)".into()
-            }))
+            Some(other_path(client, model, limits, reply.status).await)
         }
         400 | 422 if words.contains("model") => unknown_model(client, model, limits).await,
         503 if words.contains("loading") => Some("wait until the model is loaded".into()),
@@ -85,7 +87,7 @@ async fn of_fault(provider: &Provider, limits: Limits, cause: &Cause) -> Option<
         Cause::ConnectTimeout(_) => {
             format!("nothing answers at {at}: is base_url right? A firewall may be in between").into()
         }
-        Cause::Tls(TlsFault::NotTls) => "begin base_url with http://, or use the port that speaks TLS".into(),
+        Cause::Tls(TlsFault::NotTls | TlsFault::Closed) => "begin base_url with http://, or use the port that speaks TLS".into(),
         Cause::Tls(TlsFault::UnknownIssuer) => {
             "add the authority of a certificate of your own to the system's store (SSL_CERT_FILE can name another one)".into()
         }
@@ -121,7 +123,7 @@ async fn speaks_tls(provider: &Provider, limits: Limits) -> bool {
         Ok(_) => true,
         // A certificate that we do not like is one.
         Err(fault) => {
-            matches!(fault.cause, Cause::Tls(ref tls) if !matches!(tls, TlsFault::NotTls | TlsFault::Other(_)))
+            matches!(fault.cause, Cause::Tls(ref tls) if !matches!(tls, TlsFault::NotTls | TlsFault::Closed | TlsFault::Other(_)))
         }
     }
 }
@@ -156,57 +158,52 @@ const PATHS: [&str; 6] = [
 ];
 
 /// Asks at the usual paths, all at once, behind `base_url` and behind its host alone.
-async fn other_path(client: &Client, model: &Model, limits: Limits, status: u16) -> Option<Hint> {
+async fn other_path(client: &Client, model: &Model, limits: Limits, status: u16) -> Hint {
+    let nothing = || {
+        Hint::from(
+            "check base_url and completions_path (the URL's path), and remote_id (the model's name upstream)",
+        )
+    };
     let provider = &*model.provider;
     let prompt = Prompt { text: "Reply with one word: pong", max_tokens: 1, stream: false };
-    let converted = request(model, &prompt).ok()?;
+    let Ok(converted) = request(model, &prompt) else { return nothing() };
     let base = provider.base_url.as_str();
-    let host_end = base.split_once("://")?.0.len() + 3 + authority(base).len();
-    let host = base.get(..host_end)?;
+    let host = base.find("://").and_then(|at| base.get(..at + 3 + authority(base).len())).unwrap_or(base);
     let bases = if host == base { vec![base] } else { vec![base, host] };
-    let urls: Vec<(&str, &str)> = bases.iter().flat_map(|base| PATHS.map(|path| (*base, path))).collect();
+    let urls: Vec<(&str, &str)> = bases
+        .iter()
+        .flat_map(|base| PATHS.map(|path| (*base, path)))
+        .filter(|(base, path)| format!("{base}{path}") != provider.completions_url)
+        .collect();
     let asked = urls.iter().map(|(base, path)| {
         let other = Provider { completions_url: format!("{base}{path}"), ..provider.clone() };
         let (body, stream) = (converted.body.clone(), converted.upstream_streams);
-        async move {
-            if other.completions_url == provider.completions_url {
-                return None;
-            }
-            post(client, &other, body, stream, limits).await.ok()
-        }
+        async move { post(client, &other, body, stream, limits).await.ok() }
     });
     let replies = join_all(asked).await;
-    let judged: Vec<u8> = replies
-        .iter()
-        .map(|reply| match reply {
-            Some(r)
-                if r.status < 300 && (is_completion(&r.body) || r.content_type == "text/event-stream") =>
-            {
-                2
-            }
-            // It knows the path, and does not like something else. Where everything needs a
-            // key, this says nothing.
-            Some(r) if matches!(r.status, 400 | 402 | 422 | 429) && status == 404 && is_json(&r.body) => 1,
-            _ => 0,
-        })
-        .collect();
-    let best = [2, 1].iter().find_map(|wanted| judged.iter().position(|j| j == wanted))?;
-    let (found, path) = *urls.get(best)?;
-    Some(if found == base {
-        Hint {
-            text: format!("`{path}` answers: set `\"completions_path\": \"{path}\"` in the provider"),
-            completions_path: Some(path.to_owned()),
-        }
-    } else {
-        let text = if path == "/v1/chat/completions" {
-            format!("{found}{path} answers: set `\"base_url\": \"{found}\"`")
-        } else {
-            format!(
-                "{found}{path} answers: set `\"base_url\": \"{found}\"` and `\"completions_path\": \"{path}\"`"
-            )
-        };
-        text.into()
-    })
+    let requests = replies.len() as u64;
+    let answers = |reply: &Reply| {
+        reply.status < 300 && (is_completion(&reply.body) || reply.content_type == "text/event-stream")
+    };
+    // It knows the path, and does not like something else. A 401 says nothing: some ask for the
+    // key first.
+    let knows = |reply: &Reply| {
+        status == 404 && matches!(reply.status, 400 | 402 | 422 | 429) && is_json(&reply.body)
+    };
+    let first = |good: &dyn Fn(&Reply) -> bool| replies.iter().position(|r| r.as_ref().is_some_and(good));
+    let best = first(&answers).or_else(|| first(&knows)).and_then(|best| urls.get(best));
+    let Some((found, path)) = best else { return Hint { requests, ..nothing() } };
+    let mut set = Vec::new();
+    if *found != base {
+        set.push(("base_url", (*found).to_owned()));
+    }
+    if *found == base || *path != "/v1/chat/completions" {
+        set.push(("completions_path", (*path).to_owned()));
+    }
+    let place = if *found == base { (*path).to_owned() } else { format!("{found}{path}") };
+    let lines: Vec<String> = set.iter().map(|(key, value)| format!("`\"{key}\": \"{value}\"`")).collect();
+    let text = format!("{place} answers: set {} in the provider", lines.join(" and "));
+    Hint { text, set, requests }
 }
 
 fn is_json(body: &[u8]) -> bool {

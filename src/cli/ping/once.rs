@@ -89,7 +89,7 @@ pub(super) async fn once(client: &Client, model: &Model, limits: Limits, prompt:
             reply: Some(reply),
         },
         Err(mut refused) => {
-            model.provider.api_key.blot(&mut refused.message);
+            model.provider.blot(&mut refused.message);
             let hint = hint::find(client, model, limits, &refused).await;
             Once {
                 status: refused.reply.as_ref().map(|r| r.status),
