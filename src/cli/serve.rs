@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(
             lines[..3],
             [
-                "export ANTHROPIC_BASE_URL=http://[::1]:1",
+                "export ANTHROPIC_BASE_URL='http://[::1]:1'",
                 "export ANTHROPIC_AUTH_TOKEN=none",
                 "export ANTHROPIC_MODEL=demo",
             ]

@@ -5,6 +5,7 @@
 mod child;
 mod logfile;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
@@ -59,16 +60,20 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
             path.display()
         ));
         // Before the command starts: a signal that comes early must not end us alone.
-        let signals = Signals::listen()?;
+        let mut signals = Signals::listen()?;
         let Some((name, rest)) = args.command.split_first() else { return Ok(Exit::Usage) };
         let (child, ended) = match Child::start(command(name, rest, vars)) {
             Ok(started) => started,
             Err(e) => return Ok(not_started(name, &e, printer)),
         };
         let (stop, stopped) = unbounded_channel();
+        let code = Cell::new(None);
         tokio::select! {
             // Without the proxy the command could go on, but not ask anything: it is told to end.
             ended = bound.run(stopped) => {
+                if let Some(code) = code.get() {
+                    return Ok(Exit::Command(code));
+                }
                 child.terminate();
                 ended?;
                 anyhow::bail!("the proxy ended before the command")
@@ -78,48 +83,60 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
                 ended?;
                 anyhow::bail!("the demo upstream ended before the command")
             }
-            code = session((child, ended), signals, &stop, &load, &config, printer) => code,
+            done = async {
+                code.set(Some(attend(child, ended, &mut signals).await?));
+                drain(&mut signals, &stop, &load, &config, printer).await;
+                anyhow::Ok(())
+            } => done?,
         }
+        Ok(code.get().map_or(Exit::Failure, Exit::Command))
     })
 }
 
-/// Until the command has ended, and what it left running.
-async fn session(
-    (child, mut ended): (Child, Ended),
-    mut signals: Signals,
+/// Until the command has ended: its exit code.
+async fn attend(child: Child, mut ended: Ended, signals: &mut Signals) -> anyhow::Result<u8> {
+    loop {
+        tokio::select! {
+            code = &mut ended => {
+                let code = code??;
+                tracing::info!(code, "the command has ended");
+                return Ok(code);
+            }
+            signal = signals.next() => child.pass(signal),
+        }
+    }
+}
+
+/// What the command left running gets its answers, for a while.
+async fn drain(
+    signals: &mut Signals,
     stop: &UnboundedSender<()>,
     load: &Load,
     config: &Config,
     printer: &mut Printer,
-) -> anyhow::Result<Exit> {
-    let code = loop {
-        tokio::select! {
-            code = &mut ended => break code??,
-            signal = signals.next() => child.pass(signal),
-        }
-    };
-    tracing::info!(code, "the command has ended");
-    if load.running() > 0 {
-        let grace = config.shutdown_grace;
-        printer.note(format_args!(
-            "claude-proxy: what the command left running has {} s to finish its requests; Ctrl-C ends them",
-            grace.as_secs()
-        ));
-        let _ = stop.send(());
-        let idle = async {
-            while load.running() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            // The last bytes are on their way.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        };
-        tokio::select! {
-            () = idle => {}
-            () = tokio::time::sleep(grace) => {}
-            _ = signals.next() => {}
-        }
+) {
+    if load.running() == 0 {
+        return;
     }
-    Ok(Exit::Command(code))
+    let grace = config.shutdown_grace;
+    printer.note(format_args!(
+        "claude-proxy: what the command left running has {} s to finish its requests; Ctrl-C ends them",
+        grace.as_secs()
+    ));
+    let _ = stop.send(());
+    let idle = async {
+        while load.running() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // The last bytes are on their way.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    tokio::select! {
+        () = idle => {}
+        // At the deadline each stream is told; that takes a moment.
+        () = tokio::time::sleep(grace + Duration::from_millis(500)) => {}
+        _ = signals.next() => {}
+    }
 }
 
 /// The command, in the environment that points it here.
