@@ -68,7 +68,7 @@ def server(good: str) -> Upstream:
 
     def answer(seen):
         if seen.path.endswith("/models"):
-            listed = [{"id": "small-1", "max_model_len": 8192}, {"id": good, "max_model_len": 65536}]
+            listed = [{"id": "small-1", "max_model_len": 8192}, {"id": good, "max_model_len": 65536, "owned_by": "vllm"}]
             body = json.dumps({"object": "list", "data": listed}).encode()
             return Answer(headers={"content-type": "application/json"}, parts=[body])
         if seen.body["model"] != good:
@@ -99,7 +99,7 @@ def init_asks_tries_and_writes():
         assert t.wait() == 0
         assert "sk-typed" not in t.raw, "the key was shown"
         assert d.config() == {
-            "providers": [{"base_url": up.url, "api_key": "sk-typed-0123456789",
+            "providers": [{"base_url": up.url, "api_key": "sk-typed-0123456789", "profile": "vllm",
                            "models": [{"id": "big-2", "remote_id": "org/big-2", "context_window": 65536}]}],
             "aliases": {"claude-*": "big-2"}}
         assert stat.S_IMODE((d.work / "config.json").stat().st_mode) == 0o600

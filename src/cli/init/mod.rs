@@ -158,13 +158,34 @@ async fn choose_model(
         (None, Some(prompts)) => prompts.id(&draft.remote_id)?,
         (None, None) => draft.remote_id.clone(),
     };
-    let listed = remote::find(&list, &draft.remote_id).and_then(|l| l.context_window);
+    let entry = remote::find(&list, &draft.remote_id);
+    if draft.profile.is_none() && is_generic(draft) {
+        draft.profile = entry.and_then(|l| profile_of(&l.owner)).map(str::to_owned);
+    }
+    let listed = entry.and_then(|l| l.context_window);
     draft.context_window = match (args.context_window, prompts) {
         (Some(window), _) => Some(window.into()),
         (None, Some(prompts)) if listed.is_none() && args.model.is_none() => prompts.context_window()?,
         _ => listed,
     };
     Ok(())
+}
+
+/// Neither the URL nor the model's name tells what the server is.
+fn is_generic(draft: &Draft) -> bool {
+    let checked = config::check(&draft.text(None), &|_| Ok("unset".to_owned()));
+    checked.config.and_then(|c| c.models.first().map(|m| m.profile.name == "generic")).unwrap_or_default()
+}
+
+/// Servers that people run themselves say who they are as the owner of their models.
+fn profile_of(owner: &str) -> Option<&'static str> {
+    Some(match owner {
+        "llamacpp" => "llamacpp",
+        "vllm" => "vllm",
+        "sglang" => "sglang",
+        "library" => "ollama",
+        _ => return None,
+    })
 }
 
 /// The only model of a list.
