@@ -75,6 +75,55 @@ fn a_model_that_can_do_everything() {
     assert_eq!(done.stderr, "");
 }
 
+/// The reference names every key of the JSON, every probe and every time.
+#[test]
+fn the_reference_is_whole() {
+    fn keys(value: &Value, out: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => object.iter().for_each(|(key, value)| {
+                out.push(key.clone());
+                keys(value, out);
+            }),
+            Value::Array(all) => all.iter().for_each(|value| keys(value, out)),
+            _ => {}
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = |name: &str| {
+        let (_, rest) = text.split_once(&format!("\n## {name}\n")).unwrap();
+        rest.split("\n## ").next().unwrap().to_owned()
+    };
+    let upstream = Upstream::start(good);
+    let done = ping(&upstream, "--json").exits(0).json();
+    let mut told = Vec::new();
+    keys(&done, &mut told);
+    told.extend(
+        done["pings"][0]["probes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["probe"].as_str().unwrap().to_owned()),
+    );
+    let reference = section("ping-upstream");
+    for key in told {
+        assert!(
+            reference.contains(&format!("`{key}`")) || reference.contains(&format!("\"{key}\"")),
+            "{key}"
+        );
+    }
+    let done = dir(&upstream.url(), &json!({})).run("models --remote --json").exits(0).json();
+    let mut told = Vec::new();
+    keys(&done, &mut told);
+    let reference = section("models");
+    for key in told {
+        assert!(
+            reference.contains(&format!("`{key}`")) || reference.contains(&format!("\"{key}\"")),
+            "{key}"
+        );
+    }
+}
+
 #[test]
 fn what_is_odd_is_told() {
     let upstream = Upstream::start(|seen| match probe(seen) {
