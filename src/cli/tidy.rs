@@ -34,6 +34,12 @@ pub(super) fn start() {
     STARTED.call_once(listen);
 }
 
+/// Ctrl-C has interrupted a question: the signal is about to end the program.
+#[expect(clippy::disallowed_methods, reason = "nothing else runs any more")]
+pub(super) fn interrupted() {
+    std::thread::sleep(std::time::Duration::from_secs(5));
+}
+
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }

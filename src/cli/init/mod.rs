@@ -27,6 +27,17 @@ const PATIENCE: Limits = Limits { connect: Duration::from_secs(10), answer: Dura
 
 /// Runs the command.
 pub(super) fn run(args: &InitArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let done = init(args, global, printer);
+    if let Err(e) = &done
+        && let Some(dialoguer::Error::IO(e)) = e.downcast_ref()
+        && e.kind() == io::ErrorKind::Interrupted
+    {
+        tidy::interrupted();
+    }
+    done
+}
+
+fn init(args: &InitArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let path = args.output.clone().unwrap_or_else(|| config::locate(global.config.as_deref()));
     let asks = !args.yes && !args.key_stdin && io::stdin().is_terminal() && io::stderr().is_terminal();
     let prompts = asks.then(|| Prompts::new(global));

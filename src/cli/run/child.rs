@@ -65,6 +65,8 @@ mod unix {
         hangup: Stream,
         user1: Stream,
         user2: Stream,
+        /// `fg` and `bg` wake the command too, `kill -CONT` only us.
+        resumed: Stream,
         /// A terminal sends SIGINT and SIGQUIT to the command itself.
         terminal: bool,
     }
@@ -79,6 +81,7 @@ mod unix {
                 hangup: signal(SignalKind::hangup())?,
                 user1: signal(SignalKind::user_defined1())?,
                 user2: signal(SignalKind::user_defined2())?,
+                resumed: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
                 // Only a process with a terminal can open it.
                 terminal: std::fs::File::open("/dev/tty").is_ok(),
             })
@@ -93,7 +96,13 @@ mod unix {
                 _ = self.hangup.recv() => Some(Signal::HUP),
                 _ = self.user1.recv() => Some(Signal::USR1),
                 _ = self.user2.recv() => Some(Signal::USR2),
+                _ = self.resumed.recv() => Some(Signal::CONT),
             }
+        }
+
+        /// The next one that asks to end.
+        pub(in super::super) async fn end(&mut self) {
+            while self.next().await == Some(Signal::CONT) {}
         }
     }
 
@@ -130,8 +139,6 @@ mod unix {
             }
             if status.stopped() && !was_continued(pid)? {
                 let _ = kill_process(getpid(), Signal::STOP);
-                // Here we go on: `fg` and `bg` wake the whole group, `kill -CONT` only us.
-                let _ = kill_process(pid, Signal::CONT);
             }
         }
     }
@@ -170,6 +177,11 @@ mod other {
         /// The next one.
         pub(in super::super) async fn next(&mut self) {
             let _ = tokio::signal::ctrl_c().await;
+        }
+
+        /// The next one that asks to end: each does.
+        pub(in super::super) async fn end(&mut self) {
+            self.next().await;
         }
     }
 

@@ -135,7 +135,7 @@ async fn drain(
         () = idle => {}
         // At the deadline each stream is told; that takes a moment.
         () = tokio::time::sleep(grace + Duration::from_millis(500)) => {}
-        _ = signals.next() => {}
+        () = signals.end() => {}
     }
 }
 
