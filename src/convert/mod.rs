@@ -7,6 +7,8 @@ mod body;
 mod calls;
 pub mod count;
 pub mod error;
+pub mod fold;
+pub mod form;
 mod history;
 mod ids;
 pub mod loss;
@@ -31,6 +33,8 @@ mod tools;
 mod turns;
 mod usage;
 
+pub use fold::Fold;
+pub use form::Form;
 pub use loss::{Loss, Losses};
 pub use profile::Profile;
 pub use reply::{ReplyContext, ThinkingMode, Usage};

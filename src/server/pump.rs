@@ -15,18 +15,16 @@ use super::admit::Permit;
 use super::app::Worker;
 use super::clocks::{Clocks, Due, Phase};
 use super::drain::shutting_down;
-use super::form::Form;
 use super::reply::Refusal;
 use crate::config::Model;
-use crate::convert::{ReplyContext, StreamTranslator, Summary, UpstreamEnd};
+use crate::convert::fold::MAX_EVENT;
+use crate::convert::{Form, ReplyContext, StreamTranslator, Summary, UpstreamEnd};
 use crate::observe::{Outcome, Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::{ApiError, ErrorKind};
-use crate::wire::sse::{PING, SseDecoder};
+use crate::wire::sse::{PING, SseDecoder, is_done};
 
-/// Largest upstream event, in bytes.
-pub(super) const MAX_EVENT: usize = 16 << 20;
 /// Output that is collected before it is passed on although the upstream has more.
 const BATCH: usize = 64 * 1024;
 
@@ -364,11 +362,6 @@ pub(super) fn note(record: &mut Record, summary: &Summary) {
         }
         record.warnings.push_str(token);
     }
-}
-
-/// `[DONE]`, white space around it or not.
-pub(super) fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
 }
 
 impl Drop for Pump {
