@@ -18,7 +18,7 @@ use compare::Difference;
 
 /// How an exchange compares.
 #[derive(Debug)]
-pub(super) enum Verdict {
+enum Verdict {
     /// As then; the text says if only a part could be compared.
     Same(Option<String>),
     Differs(Vec<Difference>),
