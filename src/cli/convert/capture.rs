@@ -59,14 +59,16 @@ pub(super) fn converts(name: &OsStr) -> bool {
     matches!(Role::of(name), Some(Role::ClientRequest | Role::UpstreamResponse))
 }
 
-/// The exchange that a file belongs to, if it lies in one.
-pub(super) fn around(path: &Path) -> anyhow::Result<Option<(Folder, Role)>> {
+/// What a file is in the exchange that it lies in, if it lies in one; and that exchange, unless
+/// its description was never written.
+pub(super) fn around(path: &Path) -> anyhow::Result<Option<(Option<Folder>, Role)>> {
     let Some(role) = path.file_name().and_then(Role::of) else { return Ok(None) };
     let dir = path.parent().unwrap_or(Path::new(""));
-    if !is_folder(dir) || !dir.join(META).is_file() {
+    if !is_folder(dir) {
         return Ok(None);
     }
-    Ok(Some((Folder::read(dir)?, role)))
+    let whole = dir.join(META).is_file();
+    Ok(Some((whole.then(|| Folder::read(dir)).transpose()?, role)))
 }
 
 impl Folder {

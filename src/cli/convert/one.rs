@@ -66,14 +66,14 @@ impl Maker<'_> {
             None => None,
         };
         let (setup, known, captured) = match around {
-            None => {
+            Some((_, Role::Result(what))) if args.from.is_none() => {
+                return Err(Foreign(format!("{}: this is {what}", job.name)).into());
+            }
+            None | Some((None, _)) => {
                 let known = Known { kind: args.from, status: args.status, ..Known::default() };
                 (self.setup.clone(), known, false)
             }
-            Some((_, Role::Result(what))) => {
-                return Err(Foreign(format!("{}: this is {what}", job.name)).into());
-            }
-            Some((folder, role)) => {
+            Some((Some(folder), role)) => {
                 let answer = role == Role::UpstreamResponse;
                 let error = folder.status().is_some_and(|s| s >= 400);
                 let known = Known {

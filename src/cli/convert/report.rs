@@ -84,11 +84,11 @@ impl<'a> Report<'a> {
                 row.take(&done);
                 row.message = answer_error(job, &done);
                 self.captured += usize::from(done.captured.is_some());
-                self.lossy += usize::from(!row.losses.is_empty());
                 if row.message.is_some() {
                     row.result = "failed";
                 } else if !row.losses.is_empty() {
                     row.result = "lossy";
+                    self.lossy += 1;
                 }
             }
             Outcome::Failed(why) => (row.result, row.message) = ("failed", Some(why)),
@@ -111,7 +111,8 @@ impl<'a> Report<'a> {
         if self.args.check && !self.args.json {
             let out = printer.text();
             match row.result {
-                "failed" => writeln!(out, "{RED}failed{RED:#} {message}")?,
+                "failed" if message.starts_with(&row.file) => writeln!(out, "{RED}failed{RED:#} {message}")?,
+                "failed" => writeln!(out, "{RED}failed{RED:#} {}: {message}", row.file)?,
                 "skipped" => writeln!(out, "skipped {message}")?,
                 "lossy" => writeln!(out, "{YELLOW}lossy{YELLOW:#} {}: {}", row.file, row.tokens())?,
                 _ => writeln!(out, "{GREEN}ok{GREEN:#} {}", row.file)?,
@@ -139,10 +140,16 @@ impl<'a> Report<'a> {
                 0 => String::new(),
                 n => format!("; {n} with the settings of their captured exchange"),
             };
-            let what = if self.args.check { "ok" } else { "converted" };
-            printer.note(format_args!(
-                "{converted} {what}, {failed} failed, {skipped} skipped, {lossy} with losses{captured}"
-            ));
+            if self.args.check {
+                let ok = converted - lossy;
+                printer.note(format_args!(
+                    "{ok} ok, {lossy} lossy, {failed} failed, {skipped} skipped{captured}"
+                ));
+            } else {
+                printer.note(format_args!(
+                    "{converted} converted, {failed} failed, {skipped} skipped, {lossy} with losses{captured}"
+                ));
+            }
         }
         if converted + failed == 0 {
             printer.error(format_args!("there was nothing to convert"));

@@ -40,7 +40,7 @@ impl Target {
         if !plan.several {
             let Some(path) = output else { return Ok(Self::Stdout) };
             let is_dir = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
-            return if is_dir { Self::below(path, plan) } else { Ok(Self::File(path.to_path_buf())) };
+            return Ok(if is_dir { Self::below(path, plan) } else { Self::File(path.to_path_buf()) });
         }
         match output {
             None => {
@@ -52,14 +52,13 @@ impl Target {
                 "{} is a file: for several inputs -o names a directory",
                 path.display()
             ))),
-            Some(path) => Self::below(path, plan),
+            Some(path) => Ok(Self::below(path, plan)),
         }
     }
 
-    fn below(dir: &Path, plan: &Plan) -> Result<Self, UsageError> {
+    fn below(dir: &Path, plan: &Plan) -> Self {
         let inputs = plan.jobs.iter().filter_map(|j| j.path.as_ref()?.canonicalize().ok());
-        let target = Self::Below(Below { dir: dir.to_path_buf(), taken: inputs.collect() });
-        Ok(target)
+        Self::Below(Below { dir: dir.to_path_buf(), taken: inputs.collect() })
     }
 
     /// Opens what the output of `job` is written to, and says where that is. `end` is the

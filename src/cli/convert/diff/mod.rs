@@ -38,8 +38,8 @@ pub(super) fn run(
         return Err(not_a_request().into());
     }
     let setup = match job.path.as_deref().map(capture::around).transpose()?.flatten() {
-        None => setup.clone(),
-        Some((folder, Role::ClientRequest)) => setup.of_exchange(&folder, false)?,
+        None | Some((None, Role::ClientRequest)) => setup.clone(),
+        Some((Some(folder), Role::ClientRequest)) => setup.of_exchange(&folder, false)?,
         Some(_) => return Err(not_a_request().into()),
     };
     let mut input = input::open(job.path.as_deref(), name)?;

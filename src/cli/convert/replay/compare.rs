@@ -1,6 +1,6 @@
 //! Two bodies that should be the same: where they first differ.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -93,7 +93,7 @@ pub(super) fn stream(file: &str, then: &[Event], now: &[Event], open: bool) -> O
     let mut pairs = then.iter().zip(now).enumerate();
     let unequal = pairs.find_map(|(i, (then, now))| {
         let found = if then.name == now.name {
-            json(file, &then.data, &now.data)?
+            document(file, &then.data, &now.data)?
         } else {
             Difference::new(file, "", told(then), told(now))
         };
@@ -116,7 +116,7 @@ fn told(event: &Event) -> String {
 }
 
 /// The first difference between two JSON bodies. The request's id is another each time.
-pub(super) fn json(file: &str, then: &Value, now: &Value) -> Option<Difference> {
+pub(super) fn document(file: &str, then: &Value, now: &Value) -> Option<Difference> {
     let mut path = String::new();
     let (then, now) = walk(then, now, &mut path)?;
     Some(Difference::new(file, path, then, now))
@@ -144,7 +144,7 @@ fn walk(then: &Value, now: &Value, path: &mut String) -> Option<(String, String)
         }
         (Value::Array(a), Value::Array(b)) => {
             for i in 0..a.len().max(b.len()) {
-                path.push_str(&format!("[{i}]"));
+                let _ = write!(path, "[{i}]");
                 if let Some(found) = pair(a.get(i), b.get(i), path) {
                     return Some(found);
                 }
@@ -197,8 +197,9 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn of(then: Value, now: Value) -> String {
-        super::json("f", &then, &now).map_or_else(String::new, |d| d.to_string())
+        document("f", &then, &now).map_or_else(String::new, |d| d.to_string())
     }
 
     #[test]

@@ -38,6 +38,14 @@ struct Exchange {
     note: Option<String>,
 }
 
+/// The answer that the client got then.
+struct Then {
+    name: String,
+    body: Vec<u8>,
+    /// It was a stream.
+    events: bool,
+}
+
 impl Exchange {
     fn verdict(mut self) -> Result<Verdict, Why> {
         let missing = self.folder.meta.missing_bytes;
@@ -52,10 +60,10 @@ impl Exchange {
             }
             Ok(request) => self.request(&request)?,
         }
-        Ok(match self.differences.is_empty() {
-            true => Verdict::Same(self.note),
-            false => Verdict::Differs(self.differences),
-        })
+        if self.differences.is_empty() {
+            return Ok(Verdict::Same(self.note));
+        }
+        Ok(Verdict::Differs(self.differences))
     }
 
     fn request(&mut self, request: &Request<'_>) -> Result<(), Why> {
@@ -71,171 +79,129 @@ impl Exchange {
         if converted.answer_locally {
             return self.local(converted);
         }
-        match self.read(UPSTREAM_REQUEST)? {
-            Some(then) => {
-                let (then, now) =
-                    (parsed(UPSTREAM_REQUEST, &then)?, parsed(UPSTREAM_REQUEST, &converted.body)?);
-                self.differences.extend(compare::json(UPSTREAM_REQUEST, &then, &now));
-            }
-            None if meta.status >= 400 && meta.upstream.is_none() => {
-                // Then it was refused, now it would go upstream; or the proxy had no way to ask.
-                return Err(format!("it has no {UPSTREAM_REQUEST}: {}", meta.error));
-            }
-            None => return Err(format!("it has no {UPSTREAM_REQUEST}")),
+        let Some(then) = self.read(UPSTREAM_REQUEST)? else {
+            let error = if meta.error.is_empty() { "nothing went upstream" } else { &meta.error };
+            return Err(format!("it has no {UPSTREAM_REQUEST}: {error}"));
+        };
+        let (then, now) = (parsed(UPSTREAM_REQUEST, &then)?, parsed(UPSTREAM_REQUEST, &converted.body)?);
+        self.differences.extend(compare::document(UPSTREAM_REQUEST, &then, &now));
+        if let Some(upstream) = self.folder.meta.upstream.clone() {
+            return self.answer(upstream, &converted.reply);
         }
-        match self.folder.meta.upstream.clone() {
-            Some(upstream) => self.answer(upstream, converted.reply),
-            None => {
-                self.only_request("the upstream gave no answer");
-                Ok(())
-            }
-        }
+        self.only_request("the upstream gave no answer");
+        Ok(())
     }
 
     /// The upstream's answer.
-    fn answer(&mut self, upstream: Upstream, context: ReplyContext) -> Result<(), Why> {
-        let Some(file) = self.folder.body(CLIENT_RESPONSE) else {
+    fn answer(&mut self, upstream: Upstream, context: &ReplyContext) -> Result<(), Why> {
+        let Some(then) = self.then()? else {
             self.only_request("the client left before it got anything");
             return Ok(());
         };
         let Upstream { status, content_type, complete, .. } = upstream;
-        let body = self.read_any(UPSTREAM_RESPONSE)?.unwrap_or_default();
-        let recorded = Recorded { status, content_type, body };
-        let events = file.extension().is_some_and(|e| e == "sse");
-        let then = read(&file)?;
+        let body = self.folder.body(UPSTREAM_RESPONSE).map(|path| read(&path)).transpose()?;
+        let recorded = Recorded { status, content_type, body: body.unwrap_or_default() };
         let again = if status >= 400 {
-            recorded.error(&context)
+            recorded.error(context)
         } else if !self.folder.meta.stream {
-            recorded.whole(context)
+            recorded.whole(context.clone())
         } else {
             match recorded.stream(context.clone(), false) {
                 // The client had its head already, because the upstream was silent for long.
-                Again::Refused(_) if events => recorded.stream(context, true),
+                Again::Refused(_) if then.events => recorded.stream(context.clone(), true),
                 again => again,
             }
         };
         // Behind its end mark an upstream is not read to the end.
         let cut = !(complete || recorded.marked()) || self.folder.meta.outcome == "client_gone";
-        if cut && (recorded.form() == Form::Whole || !events) {
-            return self.broken(again, &then);
-        }
-        let name = name_of(&file);
+        let by_event = then.events && recorded.form() == Form::Events;
         match again {
-            Again::Stream { all, before_end } if events => self.stream(&name, &then, &all, before_end, cut),
-            again => self.whole(&name, &then, events, again)?,
+            Again::Stream { all, before_end } if by_event => self.stream(&then, &all, before_end, cut),
+            again => {
+                let found = self.whole(&then, &again);
+                if !cut || found.as_ref().is_ok_and(Option::is_none) {
+                    self.differences.extend(found?);
+                    return Ok(());
+                }
+                // Nothing is known of how it would have gone on.
+                let error = &self.folder.meta.error;
+                let error = if error.is_empty() { String::new() } else { format!(" ({error})") };
+                self.only_request(&format!("the upstream's answer did not come to its end{error}"));
+            }
         }
         Ok(())
     }
 
-    /// An answer that did not come to its end and that is no stream: the same, or not to be compared.
-    fn broken(&mut self, again: Again, then: &[u8]) -> Result<(), Why> {
-        let before = self.differences.len();
-        let name = self.folder.body(CLIENT_RESPONSE).map(|f| name_of(&f)).unwrap_or_default();
-        let compared = self.whole(&name, then, name.ends_with(".sse"), again);
-        if compared.is_err() || self.differences.len() > before {
-            self.differences.truncate(before);
-            let error = &self.folder.meta.error;
-            let error = if error.is_empty() { String::new() } else { format!(" ({error})") };
-            self.only_request(&format!("the upstream's answer did not come to its end{error}"));
-        }
-        Ok(())
-    }
-
-    fn stream(&mut self, name: &str, then: &[u8], all: &[u8], before_end: usize, cut: bool) {
-        let (mut then, now) = (events(then), events(all));
-        let found = compare::stream(name, &then, &now, false);
+    fn stream(&mut self, then: &Then, all: &[u8], before_end: usize, cut: bool) {
+        let (mut was, now) = (events(&then.body), events(all));
+        let found = compare::stream(&then.name, &was, &now, false);
         if found.is_none() || !cut {
             self.differences.extend(found);
             return;
         }
         // How it ended depended on clocks, or on the client: only what came before counts.
-        if then.last().is_some_and(|e| e.name == "error") {
-            then.pop();
+        if was.last().is_some_and(|e| e.name == "error") {
+            was.pop();
         }
         let now = events(all.get(..before_end).unwrap_or(all));
-        match compare::stream(name, &then, &now, true) {
+        match compare::stream(&then.name, &was, &now, true) {
             None => {
-                let of = if self.folder.meta.outcome == "client_gone" {
-                    "the client left"
-                } else {
-                    "it was ended"
-                };
-                self.note = Some(format!("as far as it goes: {of} after {} events", then.len()));
+                let left = self.folder.meta.outcome == "client_gone";
+                let why = if left { "the client left" } else { "it was ended" };
+                self.note = Some(format!("as far as it goes: {why} after {} events", was.len()));
             }
             found => self.differences.extend(found),
         }
     }
 
     /// Everything but events that stayed events.
-    fn whole(&mut self, name: &str, then: &[u8], then_events: bool, again: Again) -> Result<(), Why> {
-        let (status, body) = match again {
-            Again::Refused(error) => return self.compare_error(name, then, then_events, &error),
-            Again::Whole(body) => (200, body),
-            Again::Stream { all, .. } => {
-                let now = format!("a stream of {} events", events(&all).len());
-                self.differences.push(Difference::new(name, "", "a JSON body", now));
-                return Ok(());
+    fn whole(&self, then: &Then, again: &Again) -> Result<Option<Difference>, Why> {
+        let other = |was: &str, now: String| Ok(Some(Difference::new(&then.name, "", was, now)));
+        let mut error = Vec::new();
+        let (status, now) = match again {
+            Again::Refused(e) if then.events => {
+                return other("a stream", format!("HTTP {} {}", e.status, e.kind.as_str()));
             }
+            Again::Whole(_) if then.events => return other("a stream", "a JSON body".to_owned()),
+            // An answer that was no stream, for a client that asked for one.
+            Again::Stream { all, .. } if then.events => {
+                return Ok(compare::stream(&then.name, &events(&then.body), &events(all), false));
+            }
+            Again::Stream { all, .. } => {
+                return other("a JSON body", format!("a stream of {} events", events(all).len()));
+            }
+            Again::Refused(e) => {
+                e.write("", &mut error);
+                (e.status, &error)
+            }
+            Again::Whole(body) => (200, body),
         };
-        if then_events {
-            self.differences.push(Difference::new(name, "", "a stream", "a JSON body"));
-            return Ok(());
+        let was = self.folder.meta.status;
+        if was != 0 && was != status {
+            let place = "HTTP status";
+            return Ok(Some(Difference::new(&then.name, place, was.to_string(), status.to_string())));
         }
-        self.status(name, status);
-        let difference = compare::json(name, &parsed(name, then)?, &parsed("the answer", &body)?);
-        self.differences.extend(difference);
-        Ok(())
+        Ok(compare::document(&then.name, &parsed(&then.name, &then.body)?, &parsed("the answer", now)?))
     }
 
     /// The request was refused by us.
     fn refused(&mut self, error: &ApiError) -> Result<(), Why> {
-        let Some(file) = self.folder.body(CLIENT_RESPONSE) else {
-            return Err("the client left before it got anything".to_owned());
-        };
-        let events = file.extension().is_some_and(|e| e == "sse");
-        self.compare_error(&name_of(&file), &read(&file)?, events, error)
-    }
-
-    fn compare_error(
-        &mut self,
-        name: &str,
-        then: &[u8],
-        then_events: bool,
-        error: &ApiError,
-    ) -> Result<(), Why> {
-        if then_events {
-            let now = format!("HTTP {} {}", error.status, error.kind.as_str());
-            self.differences.push(Difference::new(name, "", "a stream", now));
-            return Ok(());
-        }
-        let mut now = Vec::new();
-        error.write("", &mut now);
-        self.status(name, error.status);
-        let difference = compare::json(name, &parsed(name, then)?, &parsed("the error", &now)?);
-        self.differences.extend(difference);
+        let then = self.then()?.ok_or("the client left before it got anything")?;
+        self.differences.extend(self.whole(&then, &Again::Refused(error.clone()))?);
         Ok(())
-    }
-
-    fn status(&mut self, name: &str, now: u16) {
-        let then = self.folder.meta.status;
-        if then != 0 && then != now {
-            self.differences.push(Difference::new(name, "HTTP status", then.to_string(), now.to_string()));
-        }
     }
 
     /// `max_tokens: 0`: nobody was asked.
     fn local(&mut self, converted: Converted) -> Result<(), Why> {
-        let Some(file) = self.folder.body(CLIENT_RESPONSE) else {
-            return Err("the client left before it got anything".to_owned());
+        let then = self.then()?.ok_or("the client left before it got anything")?;
+        let now = if converted.client_streams {
+            let mut all = Vec::new();
+            StreamTranslator::new(converted.reply).finish_empty(&mut all);
+            Again::Stream { before_end: all.len(), all }
+        } else {
+            Again::Whole(convert::response::empty(converted.reply).body)
         };
-        let (name, then) = (name_of(&file), read(&file)?);
-        if !converted.client_streams {
-            let now = Again::Whole(convert::response::empty(converted.reply).body);
-            return self.whole(&name, &then, name.ends_with(".sse"), now);
-        }
-        let mut all = Vec::new();
-        StreamTranslator::new(converted.reply).finish_empty(&mut all);
-        self.stream(&name, &then, &all, all.len(), false);
+        self.differences.extend(self.whole(&then, &now)?);
         Ok(())
     }
 
@@ -243,26 +209,25 @@ impl Exchange {
         self.note = Some(format!("only the request could be compared: {why}"));
     }
 
+    fn then(&self) -> Result<Option<Then>, Why> {
+        let Some(path) = self.folder.body(CLIENT_RESPONSE) else { return Ok(None) };
+        Ok(Some(Then {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            events: path.extension().is_some_and(|e| e == "sse"),
+            body: read(&path)?,
+        }))
+    }
+
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Why> {
         let path = self.folder.dir.join(name);
         if path.is_file() { read(&path).map(Some) } else { Ok(None) }
     }
-
-    fn read_any(&self, name: &str) -> Result<Option<Vec<u8>>, Why> {
-        self.folder.body(name).map(|path| read(&path)).transpose()
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Why> {
     let name = path.display().to_string();
-    let read = File::open(path)
-        .map_err(|e| format!("cannot read {name}: {e}"))
-        .and_then(|file| read_whole(file, &name).map_err(|e| crate::cli::in_one_line(&e)))?;
-    Ok(read)
+    let file = File::open(path).map_err(|e| format!("cannot read {name}: {e}"))?;
+    read_whole(file, &name).map_err(|e| crate::cli::in_one_line(&e))
 }
 
 fn parsed(name: &str, body: &[u8]) -> Result<Value, Why> {
