@@ -7,6 +7,7 @@ mod body;
 mod calls;
 pub mod count;
 pub mod error;
+pub mod feed;
 pub mod fold;
 pub mod form;
 mod history;
@@ -33,6 +34,7 @@ mod tools;
 mod turns;
 mod usage;
 
+pub use feed::Feed;
 pub use fold::Fold;
 pub use form::Form;
 pub use loss::{Loss, Losses};

@@ -1,7 +1,7 @@
 //! A recorded answer of an upstream converted again, on the paths that `serve` takes.
 
 use crate::convert::fold::MAX_EVENT;
-use crate::convert::{self, Fold, Form, ReplyContext, StreamTranslator, UpstreamEnd};
+use crate::convert::{self, Feed, Fold, Form, ReplyContext, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
 use crate::wire::sse::{SseDecoder, is_done};
 
@@ -61,52 +61,28 @@ impl Recorded {
     /// For a client that asked for a stream. `committed`: its head was sent before the upstream
     /// had said anything, so that errors are events.
     pub(super) fn stream(&self, context: ReplyContext, committed: bool) -> Again {
-        let mut translator = StreamTranslator::new(context);
+        let mut feed = Feed::new(self.content_type.clone(), context);
         let (mut all, mut before_end) = (Vec::new(), 0);
         if committed {
-            translator.start(&mut all);
+            feed.translator.start(&mut all);
         }
-        let done = match self.form() {
-            Form::Whole => translator
-                .push_completion(&self.body, &mut all)
-                .and_then(|()| translator.finish(UpstreamEnd::Eof, &mut all)),
-            Form::Events => self.events(&mut translator, &mut all, &mut before_end),
-        };
-        match done {
-            Err(error) if !translator.started() => return Again::Refused(error),
-            Err(error) => translator.fail(&error, &mut all),
+        match self.events(&mut feed, &mut all, &mut before_end) {
+            Err(error) if !feed.translator.started() => return Again::Refused(error),
+            Err(error) => feed.translator.fail(&error, &mut all),
             Ok(()) => {}
         }
         Again::Stream { all, before_end }
     }
 
-    fn events(
-        &self,
-        translator: &mut StreamTranslator,
-        out: &mut Vec<u8>,
-        before_end: &mut usize,
-    ) -> Result<(), ApiError> {
-        let mut decoder = SseDecoder::new(MAX_EVENT);
+    fn events(&self, feed: &mut Feed, out: &mut Vec<u8>, before_end: &mut usize) -> Result<(), ApiError> {
         for piece in self.pieces() {
-            decoder.push(piece);
-            while let Some(event) = decoder.next_event() {
-                let event = event.map_err(|e| ApiError::bad_gateway(e.to_string()))?;
-                if is_done(event.data) {
-                    let done = translator.finish(UpstreamEnd::DoneMarker, out);
-                    *before_end = out.len();
-                    return done;
-                }
-                translator.push(event.name, event.data, out)?;
-                *before_end = out.len();
+            let done = feed.take(piece, out, || ());
+            *before_end = out.len();
+            if done? {
+                return Ok(());
             }
         }
-        while let Some(Ok(event)) = decoder.last_event() {
-            if is_done(event.data) {
-                return translator.finish(UpstreamEnd::DoneMarker, out);
-            }
-            translator.push(event.name, event.data, out)?;
-        }
-        translator.finish(UpstreamEnd::Eof, out)
+        feed.end(out)
     }
 
     /// What the body is; an empty one counts as a stream that ended at once.
