@@ -6,6 +6,8 @@ mod convert;
 mod fixtures;
 mod general;
 mod memory;
+mod ping;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream;
