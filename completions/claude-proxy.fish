@@ -72,11 +72,11 @@ complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l to
 anthropic-message\t'One Anthropic message'
 anthropic-sse\t'Anthropic\'s event stream'
 anthropic-error\t'Anthropic\'s error JSON'"
-complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l profile -d 'The upstream\'s profile [default: that of --model, else generic]' -r
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l profile -d 'The upstream\'s profile [default: that of --model, else of the captured exchange, else generic]' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l model -d 'Use this model of the configuration: its profile, remote id and settings' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l request -d 'The Anthropic request that the answer belongs to: model name, thinking, stop sequences, tools' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l status -d 'HTTP status that an OpenAI error came with [default: as its body says]' -r
-complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s o -l output -d 'Write here instead of to standard output; whole or not at all' -r -F
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s o -l output -d 'Write here instead of to standard output, each file whole or not at all; several inputs need a directory' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l log-level -d 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l log-format -d 'How log lines look' -r -f -a "text\t'For people'
@@ -86,6 +86,11 @@ always\t'Also into files and pipes'
 never\t'Never'"
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l whole -d 'Fold a stream into one message'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l report -d 'List on stderr what was changed or lost on the way'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l check -d 'Write nothing, only say of each input whether it converts: ok, lossy or failed'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l strict -d 'With --check: losses fail too'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l diff -d 'Show a request and what goes upstream for it, side by side where there is room'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l replay -d 'Convert exchanges that `serve --capture` wrote again, and compare with what was sent then'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l json -d 'The outcome for each input as JSON, with -o, --check or --replay'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
