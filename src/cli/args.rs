@@ -212,17 +212,22 @@ Examples:
   claude-proxy convert request.json                  OpenAI request of an Anthropic request
   claude-proxy convert --profile deepseek request.json
   claude-proxy convert --model glm request.json      as serve does for model glm of the config
+  claude-proxy convert --diff request.json           beside what the client sent
   claude-proxy convert response.json                 Anthropic message of an OpenAI response
   claude-proxy convert --request request.json capture.sse
   claude-proxy convert --whole -o message.json capture.sse
   curl -sN ... | claude-proxy convert -              Anthropic events while they come
   claude-proxy convert --report request.json         what was changed or lost, on stderr
+  claude-proxy convert -o converted recorded         a whole directory into another
+  claude-proxy convert --check --strict recorded     does it convert without loss? writes nothing
+  claude-proxy convert --replay exchanges            does serve still give what it gave then?
 
-Exit codes: 0 converted, 1 bad input or an answer that is an error, 2 the command line is wrong.")]
+Exit codes: 0 converted (--check: all would; --replay: all the same), 1 bad input, an answer that is
+an error, a difference, 2 the command line is wrong.")]
 pub struct ConvertArgs {
-    /// What to convert; `-` or nothing: standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    /// What to convert: files, and directories with all below them; `-` or nothing: standard input
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
 
     /// What the input is, instead of finding out
     #[arg(long, value_enum, value_name = "KIND")]
@@ -232,7 +237,7 @@ pub struct ConvertArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub to: Option<To>,
 
-    /// The upstream's profile [default: that of --model, else generic]
+    /// The upstream's profile [default: that of --model, else of the captured exchange, else generic]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
 
@@ -252,13 +257,35 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub whole: bool,
 
-    /// Write here instead of to standard output; whole or not at all
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Write here instead of to standard output, each file whole or not at all; several inputs need
+    /// a directory
+    #[arg(short, long, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
 
     /// List on stderr what was changed or lost on the way
     #[arg(long)]
     pub report: bool,
+
+    /// Write nothing, only say of each input whether it converts: ok, lossy or failed
+    #[arg(long, conflicts_with = "output")]
+    pub check: bool,
+
+    /// With --check: losses fail too
+    #[arg(long, requires = "check")]
+    pub strict: bool,
+
+    /// Show a request and what goes upstream for it, side by side where there is room
+    #[arg(long, conflicts_with_all = ["check", "output", "whole", "to", "request", "status", "json"])]
+    pub diff: bool,
+
+    /// Convert exchanges that `serve --capture` wrote again, and compare with what was sent then
+    #[arg(long, conflicts_with_all = ["from", "to", "profile", "model", "request", "status", "whole",
+          "output", "report", "check", "diff"])]
+    pub replay: bool,
+
+    /// The outcome for each input as JSON, with -o, --check or --replay
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `convert --from`.

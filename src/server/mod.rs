@@ -6,7 +6,6 @@ mod auth;
 mod clocks;
 mod count_tokens;
 mod drain;
-mod form;
 mod ids;
 mod intake;
 mod listen;

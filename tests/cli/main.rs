@@ -5,6 +5,7 @@ mod config;
 mod convert;
 mod fixtures;
 mod general;
+mod memory;
 mod ping;
 mod run;
 mod session;

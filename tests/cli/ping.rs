@@ -345,6 +345,21 @@ fn parallel_calls_have_to_be_asked_for_somewhere() {
 }
 
 #[test]
+fn a_model_that_says_something_else_is_asked_again_without_the_stop_sequence() {
+    for (again, expected) in [("hi there", "yes: "), ("hi", "unknown: it said \"hi\"")] {
+        let upstream = Upstream::start(move |seen| {
+            let text = seen.body["messages"].to_string();
+            match probe(seen) {
+                "stop" => said("hi"),
+                "other" if text.contains("from one to ten") => said(again),
+                _ => good(seen),
+            }
+        });
+        finds(&table(&ping(&upstream, "--json").exits(0)), &[("stop", expected)]);
+    }
+}
+
+#[test]
 fn a_stream_that_fails_fails() {
     let upstream = Upstream::start(|seen| match probe(seen) {
         "stream" => error(400, "streams are not for you"),

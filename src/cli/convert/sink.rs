@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::cli::Printer;
-use crate::cli::exit::UsageError;
 use crate::cli::tidy::{self, Watched};
 
 /// Standard output, or a file that appears whole or not at all.
@@ -16,6 +15,8 @@ pub(super) enum Sink<'a> {
     File(Pending),
     /// A device or a pipe: nothing that could be replaced.
     Device(File),
+    /// Nothing is kept: `--check`.
+    Nowhere,
 }
 
 /// A file under another name, until it is whole.
@@ -27,16 +28,12 @@ pub(super) struct Pending {
     _watched: Watched,
 }
 
-impl<'a> Sink<'a> {
-    /// The sink that `-o` names, or standard output.
-    pub(super) fn open(output: Option<&Path>, printer: &'a mut Printer) -> anyhow::Result<Self> {
-        let Some(path) = output.filter(|p| p.as_os_str() != "-") else { return Ok(Self::Stdout(printer)) };
+impl Sink<'_> {
+    /// A file that appears whole or not at all.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                let message = format!("{} is a directory: -o names a file", path.display());
-                Err(UsageError(message).into())
-            }
+            Ok(meta) if meta.is_dir() => bail!("cannot write {}: it is a directory", path.display()),
             Ok(meta) if !meta.is_file() => {
                 let file = File::options().write(true).open(path).with_context(cannot)?;
                 Ok(Self::Device(file))
@@ -59,6 +56,7 @@ impl<'a> Sink<'a> {
                     .with_context(|| format!("cannot write {}", pending.target.display()))?;
             }
             Self::Device(file) => file.write_all(bytes)?,
+            Self::Nowhere => {}
         }
         Ok(())
     }
@@ -67,7 +65,7 @@ impl<'a> Sink<'a> {
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Stdout(printer) => Ok(printer.flush()?),
-            Self::File(_) | Self::Device(_) => Ok(()),
+            Self::File(_) | Self::Device(_) | Self::Nowhere => Ok(()),
         }
     }
 
@@ -76,6 +74,7 @@ impl<'a> Sink<'a> {
         match self {
             Self::Stdout(printer) => Ok(printer.flush()?),
             Self::Device(mut file) => Ok(file.flush()?),
+            Self::Nowhere => Ok(()),
             Self::File(mut pending) => {
                 let done = pending.commit();
                 done.with_context(|| format!("cannot write {}", pending.target.display()))

@@ -186,9 +186,15 @@ pub(super) fn stop(said: &Said) -> Judged {
         Some(at) if at + 1 == text.len() => odd("the stop sequence itself is left in the text"),
         Some(_) => odd(format!("accepted and ignored: {}", quote(text))),
         None if said.cut() => unknown(format!("{ROOM} tokens were not enough for it to get there")),
-        None if text.chars().count() > 12 => unknown(format!("it said {}", quote(text))),
-        None => YES,
+        None if text.is_empty() || text.to_lowercase().starts_with("on") => YES,
+        None => unknown(format!("it said {}", quote(text))),
     }
+}
+
+/// Without the stop sequence: yes if it was that which ended the other answer.
+pub(super) fn not_stopped(said: &Said) -> Judged {
+    let (text, _) = said.answer();
+    if text.contains('e') { YES } else { unknown(format!("it said {}", quote(text))) }
 }
 
 pub(super) fn middle(said: &Said) -> Judged {

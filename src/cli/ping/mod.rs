@@ -1,7 +1,8 @@
 //! `ping-upstream`: small real requests to the upstream of each model, and what they tell.
 //!
-//! [`whole`] sends one; [`examine`] measures several and asks the probes of [`probe`], on which [`judge`] decides; [`fit`]
-//! draws conclusions, [`report`] prints them, [`hint`] looks for the reason of a failure.
+//! [`whole`] sends one; [`examine()`] measures several and asks the probes of [`probe`], on which
+//! [`judge`] decides; [`fit`] draws conclusions, [`report`] prints them, [`hint`] looks for the
+//! reason of a failure.
 
 mod ask;
 mod examine;

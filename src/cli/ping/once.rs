@@ -5,7 +5,7 @@ use actix_web::rt::System;
 use super::ask::{MAX_ANSWER, Reply, Times, post};
 use super::hint::{self, Hint};
 use crate::config::Model;
-use crate::convert::{self, ReplyContext, UpstreamEnd, Usage, WholeTranslator};
+use crate::convert::{self, ReplyContext, Summary, UpstreamEnd, WholeTranslator};
 use crate::upstream::{Client, Fault, Limits, tls_config};
 use crate::wire::anthropic::{ApiError, Request};
 use crate::wire::sse::SseDecoder;
@@ -17,7 +17,7 @@ pub(in crate::cli) struct Once {
     pub status: Option<u16>,
     /// None: it did not answer.
     pub times: Option<Times>,
-    /// None: it failed.
+    /// None: it failed, or the upstream told none.
     pub tokens: Option<Tokens>,
     /// What went wrong.
     pub failure: Option<Failure>,
@@ -84,7 +84,7 @@ pub(super) async fn once(client: &Client, model: &Model, limits: Limits, prompt:
         Ok((reply, tokens)) => Once {
             status: Some(reply.status),
             times: Some(reply.times),
-            tokens: Some(tokens),
+            tokens,
             failure: None,
             reply: Some(reply),
         },
@@ -121,7 +121,7 @@ async fn exchange(
     model: &Model,
     limits: Limits,
     prompt: &Prompt,
-) -> Result<(Reply, Tokens), Refused> {
+) -> Result<(Reply, Option<Tokens>), Refused> {
     let name = &model.provider.name;
     let local = |e: ApiError| Refused { message: e.message, fault: None, reply: None };
     let converted = request(model, prompt).map_err(local)?;
@@ -131,25 +131,27 @@ async fn exchange(
         fault: Some(fault),
         reply: None,
     })?;
-    let usage = if reply.status >= 400 {
+    let read = if reply.status >= 400 {
         Err(convert::error::error(reply.status, &reply.body, name, Some(&converted.reply)))
     } else {
-        read(&reply.body, converted.reply)
+        fold(&reply.body, converted.reply)
     };
-    match usage {
-        Ok(usage) => {
+    match read {
+        Ok(summary) => {
+            let usage = summary.usage;
             let input =
                 usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
-            Ok((reply, Tokens { input, output: usage.output_tokens }))
+            let tokens = Tokens { input, output: usage.output_tokens };
+            Ok((reply, (!summary.usage_estimated).then_some(tokens)))
         }
         Err(error) => Err(Refused { message: error.message, fault: None, reply: Some(reply) }),
     }
 }
 
-/// The usage of an answer, whole or a stream of events, as `serve` would read it.
-pub(super) fn read(body: &[u8], context: ReplyContext) -> Result<Usage, ApiError> {
+/// What an answer was, whole or a stream of events, as `serve` would read it.
+fn fold(body: &[u8], context: ReplyContext) -> Result<Summary, ApiError> {
     if body.trim_ascii_start().starts_with(b"{") {
-        return Ok(convert::response(body, context)?.summary.usage);
+        return Ok(convert::response(body, context)?.summary);
     }
     let mut fold = WholeTranslator::new(context);
     let mut decoder = SseDecoder::new(MAX_ANSWER);
@@ -163,5 +165,5 @@ pub(super) fn read(body: &[u8], context: ReplyContext) -> Result<Usage, ApiError
         }
         fold.push(event.name, event.data)?;
     }
-    Ok(fold.finish(end)?.summary.usage)
+    Ok(fold.finish(end)?.summary)
 }

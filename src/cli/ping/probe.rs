@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::judge::{
-    Judged, called, image, middle, named_time, named_weather, parallel, required, schema, stop, usage,
+    Judged, called, image, middle, named_time, named_weather, not_stopped, parallel, required, schema, stop,
+    usage,
 };
 use super::said::Said;
 
@@ -107,7 +108,7 @@ pub(super) fn all() -> Vec<Probe> {
                     "required": ["answer", "certain"], "additionalProperties": false}}}}),
             schema,
         ),
-        probe("stop", json!({"messages": user("Write the words from one to ten."), "stop": ["e"]}), stop),
+        probe("stop", json!({"messages": user(WORDS), "stop": ["e"]}), stop),
         probe(
             "system_in_middle",
             json!({"messages": [
@@ -134,6 +135,14 @@ fn tools() -> Value {
 fn parallel_calls() -> Value {
     let question = "What is the weather in Paris, and what is it in Tokyo? Call the tool for both at once.";
     json!({"messages": [{"role": "user", "content": question}], "tools": tools()})
+}
+
+const WORDS: &str = "Write the words from one to ten.";
+
+/// The same without a stop sequence, for models that say something else.
+pub(super) fn not_to_stop() -> Probe {
+    let fields = json!({"messages": [{"role": "user", "content": WORDS}]});
+    Probe { name: "stop", max_tokens: 16, fields, judge: not_stopped }
 }
 
 /// Again, said aloud: llama.cpp makes one call at a time unless it is told otherwise.

@@ -127,6 +127,12 @@ impl<'m> Prober<'m> {
         {
             *finding = Finding::new("parallel_tools", odd(probe::ALOUD));
         }
+        let unclear = |f: &&mut Finding| {
+            f.probe == "stop" && f.detail.as_deref().is_some_and(|d| d.starts_with("it said"))
+        };
+        if let Some(finding) = findings.iter_mut().find(unclear) {
+            *finding = self.ask(probe::not_to_stop()).await;
+        }
         Probed { findings, way, cost: self.cost.get() }
     }
 
