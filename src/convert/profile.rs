@@ -137,6 +137,8 @@ choices! {
         Json = "json",
         /// Gemini's subset.
         Gemini = "gemini",
+        /// Without what llama.cpp's grammars cannot express.
+        Grammar = "grammar",
     }
 }
 choices! {

@@ -6,7 +6,7 @@ use super::body::Body;
 use super::loss::Losses;
 use super::media::Media;
 use super::messages::{Messages, Stats};
-use super::profile::{Echo, JsonSchemaSupport, Profile};
+use super::profile::{Echo, JsonSchemaSupport, Profile, SchemaDialect};
 use super::reasoning::Wish;
 use super::reply::ReplyContext;
 use super::schema;
@@ -214,7 +214,13 @@ fn response_format(request: &Request<'_>, profile: &Profile, body: &mut Body<'_>
             out.extend_from_slice(
                 b"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"response\",\"schema\":",
             );
-            schema.write(out);
+            // A schema that has been read before cannot fail; if it did, it would go as it came.
+            let start = out.len();
+            let grammar = profile.schema == SchemaDialect::Grammar;
+            if !grammar || schema::write_schema(schema, profile.schema, out).is_err() {
+                out.truncate(start);
+                schema.write(out);
+            }
             let strict = schema::strict_ok(schema);
             out.extend_from_slice(if strict { b",\"strict\":true}}" } else { b",\"strict\":false}}" });
         }

@@ -69,6 +69,14 @@ const GEMINI_REFUSES: &[&str] = &[
     "else",
 ];
 
+/// Keywords for which llama.cpp's server may refuse the whole request.
+///
+/// It turns the schemas of all tools into one grammar, where a bound is a repetition and 2000 of
+/// them, multiplied over the levels, are too many ("failed to parse grammar"); a pattern that it
+/// cannot express is an error too. Claude Code's own tools have both. Bounds only guide the
+/// sampling there: the client checks its input itself.
+const GRAMMAR_REFUSES: &[&str] = &["maxLength", "maxItems", "pattern"];
+
 struct Fields {
     first: bool,
     /// The schema has a `const`, which becomes its `enum`.
@@ -102,39 +110,44 @@ impl Fields {
             value.write(out);
             return Ok(());
         }
+        let gemini = dialect == SchemaDialect::Gemini;
         match key {
-            _ if GEMINI_REFUSES.contains(&key) => {}
-            "enum" if self.has_const => {}
-            "const" => {
+            _ if gemini && GEMINI_REFUSES.contains(&key) => {}
+            _ if !gemini && GRAMMAR_REFUSES.contains(&key) => {}
+            "minLength" | "minItems" if !gemini && !matches!(value.text(), "0" | "1") => {}
+            "enum" if gemini && self.has_const => {}
+            "const" if gemini => {
                 self.key("enum", out);
                 out.push(b'[');
                 value.write(out);
                 out.push(b']');
             }
-            "format" => {
+            "format" if gemini => {
                 if matches!(value.text(), "\"enum\"" | "\"date-time\"") {
                     self.key(key, out);
                     value.write(out);
                 }
             }
-            "properties" | "dependentSchemas" if value.is_object() => {
+            "properties" | "dependentSchemas" | "$defs" | "definitions" | "patternProperties"
+                if value.is_object() =>
+            {
                 self.key(key, out);
                 out.push(b'{');
                 let mut names = Self::new();
                 value.cursor().object(|name, cur| -> Result<()> {
                     names.key(name.raw(), out);
-                    gemini(cur.raw()?, out)
+                    write_schema(cur.raw()?, dialect, out)
                 })?;
                 out.push(b'}');
             }
             // These hold data, not schemas.
-            "enum" | "required" | "dependentRequired" => {
+            "enum" | "const" | "default" | "examples" | "required" | "dependentRequired" => {
                 self.key(key, out);
                 value.write(out);
             }
             _ => {
                 self.key(key, out);
-                gemini(value, out)?;
+                write_schema(value, dialect, out)?;
             }
         }
         Ok(())
@@ -142,7 +155,10 @@ impl Fields {
 }
 
 /// Writes a value of a keyword; objects (alone or in a list) are schemas.
-fn gemini(value: RawJson<'_>, out: &mut Vec<u8>) -> Result<()> {
+///
+/// # Errors
+/// None in practice: the schema was checked when the request was read.
+pub(super) fn write_schema(value: RawJson<'_>, dialect: SchemaDialect, out: &mut Vec<u8>) -> Result<()> {
     if value.is_object() {
         out.push(b'{');
         let mut fields = Fields::new();
@@ -150,7 +166,7 @@ fn gemini(value: RawJson<'_>, out: &mut Vec<u8>) -> Result<()> {
             fields.has_const |= key.raw() == "const";
             cur.raw().map(drop)
         })?;
-        value.cursor().object(|key, cur| fields.field(key.raw(), cur.raw()?, SchemaDialect::Gemini, out))?;
+        value.cursor().object(|key, cur| fields.field(key.raw(), cur.raw()?, dialect, out))?;
         out.push(b'}');
     } else if value.text().starts_with('[') {
         out.push(b'[');
@@ -158,7 +174,7 @@ fn gemini(value: RawJson<'_>, out: &mut Vec<u8>) -> Result<()> {
             if n > 0 {
                 out.push(b',');
             }
-            gemini(cur.raw()?, out)
+            write_schema(cur.raw()?, dialect, out)
         })?;
         out.push(b']');
     } else {
@@ -257,6 +273,18 @@ mod tests {
             written(from, SchemaDialect::Gemini),
             r#"{"type":"object","properties":{"title":{"type":"string"},"const":{"anyOf":[{"enum":[1]},{}]},"list":{"items":{"type":"integer"}}},"required":["title"]}"#
         );
+    }
+
+    #[test]
+    fn grammars_get_no_bounds() {
+        let from = r#"{"type":"object","properties":{"maxLength":{"type":"string","maxLength":524288,"minLength":1},
+            "to":{"allOf":[{"pattern":"^[^\\n]*$"},{"const":{"pattern":1}}]},"list":{"type":"array","minItems":2,"maxItems":32,
+            "items":{"type":"object","properties":{ }}}},"additionalProperties":false,"$defs":{"pattern":{"pattern":"x"}}}"#;
+        assert_eq!(
+            written(from, SchemaDialect::Grammar),
+            r#"{"type":"object","properties":{"maxLength":{"type":"string","minLength":1},"to":{"allOf":[{},{"const":{"pattern":1}}]},"list":{"type":"array","items":{"type":"object","properties":{}}}},"additionalProperties":false,"$defs":{"pattern":{}}}"#
+        );
+        assert_eq!(written("{}", SchemaDialect::Grammar), r#"{"type":"object","properties":{}}"#);
     }
 
     #[test]

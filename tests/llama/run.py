@@ -146,16 +146,22 @@ def overflow(client):
 
 
 def claude_code(client):
-    """It answers nonsense, but all of the way: Claude Code's prompt in, the model's thinking and words out."""
+    """It answers nonsense, but all of the way: Claude Code with every tool it has (their schemas become one grammar), a
+    tool call that the grammar makes valid, its result, the answer."""
     with tempfile.TemporaryDirectory(prefix="claude-code-") as home:
         env = {"PATH": os.environ["PATH"], "HOME": home, "IS_SANDBOX": "1", "ANTHROPIC_BASE_URL": str(client.base_url).rstrip("/"),
                "ANTHROPIC_AUTH_TOKEN": KEY, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
                **{f"ANTHROPIC_DEFAULT_{m}_MODEL": "think" for m in ("OPUS", "SONNET", "HAIKU")}}
-        p = subprocess.run([os.path.abspath(ARGS["claude"]), "-p", "Hello!", "--model", "think", "--tools", "", "--output-format", "json"],
+        p = subprocess.run([os.path.abspath(ARGS["claude"]), "-p", "Hello!", "--model", "think", "--permission-mode", "bypassPermissions", "--output-format", "stream-json",
+                            "--verbose"],
                            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=home, env=env)
-    result = json.loads(p.stdout)
+    lines = [json.loads(line) for line in p.stdout.splitlines() if line.startswith("{")]
+    result = next((e for e in lines if e.get("type") == "result"), {"is_error": None, "result": None})
     assert (p.returncode, result["is_error"], result["result"]) == (0, False, SAID), (p.returncode, p.stdout[-800:], p.stderr[-400:])
-    assert result["usage"]["output_tokens"] > 3, result["usage"]
+    blocks = [b for e in lines if isinstance(e.get("message"), dict) and isinstance(e["message"].get("content"), list)
+              for b in e["message"]["content"]]
+    kinds = [b["type"] for b in blocks]
+    assert {"thinking", "tool_use", "tool_result", "text"} <= set(kinds) and result["usage"]["output_tokens"] > 3, kinds
 
 
 def ping(_client):
