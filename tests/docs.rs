@@ -1,0 +1,86 @@
+//! docs/providers.md says what the profiles say, and what it tells people to paste is right.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
+
+use std::fs;
+use std::path::Path;
+
+use claude_proxy::config::{Severity, check};
+use claude_proxy::convert::Profile;
+use serde_json::Value;
+
+fn providers() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md")).unwrap()
+}
+
+/// The table's row of a profile, made from its data.
+fn row(name: &str, profile: &Value) -> String {
+    let text = |key: &str| profile[key].as_str().unwrap();
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let choice = match text("tool_choice") {
+        "full" => "all",
+        "required_alone" => "all, one tool at a time",
+        _ => "auto",
+    };
+    let schema = if text("json_schema") == "json_schema" { "yes" } else { "in the prompt" };
+    let asked = match text("reasoning_request") {
+        "none" => "-",
+        "effort" => "`reasoning_effort`",
+        "openrouter" => "`reasoning`",
+        "qwen" => "`enable_thinking`",
+        "template" => "`chat_template_kwargs`",
+        _ => "`thinking`",
+    };
+    let echo = match text("echo") {
+        "none" if text("family") == "gemini" => "thought signatures".to_owned(),
+        "none" => "-".to_owned(),
+        "mistral" => "thinking parts".to_owned(),
+        field => format!("`{field}`"),
+    };
+    let images = yes(profile["images"].as_bool().unwrap());
+    let pdf = yes(text("pdf") == "file");
+    let stops = &profile["stop_max"];
+    let cache = yes(profile["cache_control"].as_bool().unwrap());
+    format!("| `{name}` | {choice} | {images} | {pdf} | {schema} | {asked} | {echo} | {stops} | {cache} |")
+}
+
+#[test]
+fn the_table_of_profiles_is_true() {
+    let text = providers();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/convert/profiles.json");
+    let all: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|l| l.starts_with("| `")).collect();
+    let mut rows = Vec::new();
+    for (name, own) in all.as_object().unwrap() {
+        let mut profile = all["generic"].clone();
+        profile.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        rows.push(row(name, &profile));
+    }
+    assert_eq!(told, rows, "expected:\n{}", rows.join("\n"));
+}
+
+#[test]
+fn every_config_can_be_pasted() {
+    let text = providers();
+    let mut profiles = std::collections::BTreeSet::new();
+    for section in text.split("\n## ").skip(1) {
+        let (title, body) = section.split_once('\n').unwrap();
+        let Some((_, json)) = body.split_once("```json\n") else {
+            assert_eq!(title, "Others");
+            continue;
+        };
+        let json = json.split_once("```").unwrap().0;
+        let checked = check(json, &|_| Ok("a-real-looking-key-0123456789".to_owned()));
+        let bad: Vec<_> = checked.findings.iter().filter(|f| f.severity != Severity::Note).collect();
+        assert!(bad.is_empty(), "{title}: {bad:?}");
+        profiles.extend(checked.config.unwrap().models.iter().map(|m| m.profile.name.clone()));
+    }
+    let missing: Vec<_> =
+        Profile::all().iter().map(|p| p.name.clone()).filter(|n| !profiles.contains(n)).collect();
+    assert_eq!(missing, ["openai"], "no section leads to these");
+}
