@@ -1,11 +1,12 @@
 """What a program sees when something fails: class, status, words."""
 from __future__ import annotations
 
+import asyncio
 import time
 
 import anthropic
 import pytest
-from conftest import KEY, NEWEST, USER, connect
+from conftest import KEY, USER, connect
 from upstream import Answer, error, whole
 
 OVERLOADED = getattr(anthropic, "OverloadedError", anthropic.APIStatusError)     # 0.60 has it, but not in public
@@ -14,9 +15,10 @@ TOO_LARGE = getattr(anthropic, "RequestTooLargeError", None) or getattr(anthropi
 
 @pytest.mark.parametrize("status,cls,kind", [
     (400, anthropic.BadRequestError, "invalid_request_error"),
-    (402, anthropic.APIStatusError, "billing_error"),
+    (402, getattr(anthropic, "PaymentRequiredError", anthropic.APIStatusError), "billing_error"),
     (403, anthropic.PermissionDeniedError, "permission_error"),
     (404, anthropic.NotFoundError, "not_found_error"),
+    (409, anthropic.ConflictError, "conflict_error"),
     (429, anthropic.RateLimitError, "rate_limit_error"),
     (500, anthropic.InternalServerError, "api_error"),
     (502, anthropic.InternalServerError, "api_error"),
@@ -36,6 +38,14 @@ def test_422_is_a_bad_request(up, ask):
     with pytest.raises(anthropic.BadRequestError) as e:
         ask()
     assert "too small" in str(e.value)
+
+
+@pytest.mark.parametrize("status", [408, 504, 524])
+def test_gateway_timeout(up, ask, status):
+    up.play(error(status, "late"))
+    with pytest.raises(getattr(anthropic, "GatewayTimeoutError", anthropic.InternalServerError)) as e:
+        ask()
+    assert e.value.status_code == 504 and e.value.body["error"]["type"] == "timeout_error"
 
 
 @pytest.mark.parametrize("status", [503, 529])
@@ -168,8 +178,31 @@ def test_whole_answer_cut_short(up, ask):
     assert e.value.status_code == 502
 
 
-@pytest.mark.skipif(not NEWEST, reason="the class came later")
-def test_gateway_timeout_has_its_class(up, ask):
-    up.play(error(504, "late"))
-    with pytest.raises(anthropic.GatewayTimeoutError):
-        ask()
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
+def test_sent_again_as_often_as_allowed(proxy, up, status):
+    up.play(error(status, headers={"retry-after-ms": "20"}))
+    with connect(proxy, max_retries=2) as c, pytest.raises(anthropic.APIStatusError):
+        c.messages.create(model="plain", max_tokens=9, messages=USER)
+    assert len(up.seen) == 3
+    up.play(error(status, headers={"retry-after-ms": "20"}), whole("ok"))
+    with connect(proxy, max_retries=2) as c:
+        assert c.messages.create(model="plain", max_tokens=9, messages=USER).content[0].text == "ok"
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_not_sent_again(proxy, up, status):
+    up.play(error(status))
+    with connect(proxy, max_retries=2) as c, pytest.raises(anthropic.APIStatusError):
+        c.messages.create(model="plain", max_tokens=9, messages=USER)
+    assert len(up.seen) == 1
+
+
+def test_errors_of_the_async_client(proxy, up):
+    up.play(error(429, "slow down", "rate_limit_error"))
+
+    async def run():
+        async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=20) as c:
+            await c.messages.create(model="plain", max_tokens=9, messages=USER)
+    with pytest.raises(anthropic.RateLimitError) as e:
+        asyncio.run(run())
+    assert e.value.status_code == 429 and e.value.request_id.startswith("req_")

@@ -75,6 +75,22 @@ def test_cached_tokens_are_not_counted_twice(up, ask):
     assert (u.input_tokens, u.cache_read_input_tokens, u.cache_creation_input_tokens, u.output_tokens) == (20, 80, 0, 7)
 
 
+def test_written_cache_tokens_and_thinking_tokens(up, ask):
+    up.play(whole("ok", use=usage(100, 7, prompt_tokens_details={"cached_tokens": 10, "cache_write_tokens": 50},
+                                  completion_tokens_details={"reasoning_tokens": 3})))
+    u = ask().usage
+    assert (u.input_tokens, u.cache_read_input_tokens, u.cache_creation_input_tokens, u.output_tokens) == (40, 10, 50, 7)
+    assert u.to_dict()["output_tokens_details"] == {"thinking_tokens": 3}
+
+
+def test_two_megabytes(up, ask):
+    long = "äöü 🌍 line\n" * (2**21 // 17)
+    up.play(whole(long))
+    m = ask(messages=[{"role": "user", "content": long}])
+    assert len(up.only.raw) > 2_000_000
+    assert up.only.messages[0]["content"] == long and m.content[0].text == long
+
+
 def test_request_id(up, client):
     up.play(whole("ok"))
     raw = client.messages.with_raw_response.create(model="plain", max_tokens=9, messages=USER)

@@ -1,9 +1,11 @@
 """messages.stream and stream=True."""
 from __future__ import annotations
 
+import asyncio
+
 import anthropic
 import pytest
-from conftest import USER
+from conftest import KEY, USER
 from upstream import call, chunk, error, sse, stream, usage, Answer
 
 ASK = {"model": "plain", "max_tokens": 64, "messages": USER}
@@ -48,6 +50,53 @@ def test_tool_input_streams(up, client):
     assert (m.content[1].id, m.content[1].name, m.content[1].input) == ("call_1", "read", args)
     assert m.stop_reason == "tool_use"
     assert __import__("json").loads(partial) == args
+
+
+def test_partial_tool_input_grows(up, client):
+    args = {"path": "/tmp/ä b.txt", "lines": [1, 2, 3]}
+    up.play(stream(calls=[call("call_1", "read", args)]))
+    with client.messages.stream(**ASK, tools=[{"name": "read", "input_schema": {"type": "object"}}]) as s:
+        snapshots = [e.snapshot for e in s if e.type == "input_json"]
+    assert len(snapshots) >= 2 and snapshots[-1] == args
+    for before, after in zip(snapshots, snapshots[1:]):
+        assert set(before or {}) <= set(after)
+
+
+def test_final_text_request_id_and_block_events(up, client):
+    up.play(stream(text=["a", "b"], calls=[call("c", "read", {"n": 1})]))
+    with client.messages.stream(**ASK, tools=[{"name": "read", "input_schema": {"type": "object"}}]) as s:
+        blocks = [e.content_block for e in s if e.type == "content_block_stop"]
+        assert s.get_final_text() == "ab"
+        assert s.response.headers["request-id"].startswith("req_")
+    assert [(b.type, getattr(b, "input", None)) for b in blocks] == [("text", None), ("tool_use", {"n": 1})]
+
+
+def test_async_stream(up, proxy):
+    up.play(stream(text=["He", "llo"]))
+
+    async def run():
+        async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=20) as c:
+            async with c.messages.stream(**ASK) as s:
+                return "".join([t async for t in s.text_stream]), await s.get_final_message()
+    heard, m = asyncio.run(run())
+    assert heard == m.content[0].text == "Hello"
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_characters_split_over_chunks(up, client, size):
+    text = "Zwölf 🦊 füchse, 漢字"
+    whole = b"".join(sse(chunk({"content": text}))[:-2] + b"\r\n\r\n" for _ in range(3)) + b"".join(stream().parts)
+    up.play(Answer(headers=SSE, parts=[whole[i:i + size] for i in range(0, len(whole), size)]))
+    with client.messages.stream(**ASK) as s:
+        assert s.get_final_text() == text * 3
+
+
+def test_written_cache_tokens(up, client):
+    use = usage(100, 7, prompt_tokens_details={"cached_tokens": 10, "cache_write_tokens": 50})
+    up.play(stream(text="ok", use=use))
+    with client.messages.stream(**ASK) as s:
+        u = s.get_final_message().usage
+    assert (u.input_tokens, u.cache_read_input_tokens, u.cache_creation_input_tokens, u.output_tokens) == (40, 10, 50, 7)
 
 
 def test_parallel_calls_in_order(up, client):

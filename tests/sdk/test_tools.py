@@ -92,6 +92,15 @@ def test_broken_arguments_are_an_error_not_a_call(up, ask):
     assert "weather" in str(e.value)
 
 
+def test_large_numbers_keep_their_digits(up, ask):
+    up.play(whole(None, [call("a", "weather", '{"id":9007199254740993123,"price":1.10}')]), whole("ok"))
+    m = ask(tools=[WEATHER])
+    assert m.content[0].input == {"id": 9007199254740993123, "price": 1.1}
+    ask(tools=[WEATHER], messages=[*USER, {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in m.content]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "ok"}]}])
+    assert up.last.messages[1]["tool_calls"][0]["function"]["arguments"] == '{"id":9007199254740993123,"price":1.1}'
+
+
 def test_image_in_a_tool_result(up, ask):
     png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
     up.play(whole("ok"))
