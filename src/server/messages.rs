@@ -168,8 +168,8 @@ async fn ask(
     let mut body = answer.body;
     let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
     let error = convert::error::error(status, &text.unwrap_or_default(), &endpoint.name, Some(context));
-    // Never invented, and only where waiting helps.
-    if status == 429 || status >= 500 {
+    // Never invented, and only where clients try again: a 408 becomes a 504, and SDKs retry a 409.
+    if matches!(status, 408 | 409 | 429) || status >= 500 {
         return Err(Refusal::from(error).with(RETRY_AFTER, retry_after).with(RETRY_AFTER_MS, retry_after_ms));
     }
     Err(error.into())
