@@ -7,6 +7,7 @@ mod body;
 mod calls;
 pub mod count;
 pub mod error;
+mod fields;
 mod history;
 mod ids;
 pub mod loss;
