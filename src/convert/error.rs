@@ -45,6 +45,8 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
     {
         return ApiError::invalid_request(message);
     }
+    // llama.cpp's server calls it its own fault; clients would send the image again and again.
+    let status = if status == 500 && message.contains("image input is not supported") { 400 } else { status };
     let (status, kind) = mapped(status);
     let mut error = ApiError::new(status, kind, message);
     if status == 401 {

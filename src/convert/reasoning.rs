@@ -132,8 +132,11 @@ impl Wish {
         }
     }
 
-    /// For a model whose reasoning the configuration switches off. Only what tools cannot do
-    /// without is sent.
+    /// For a model whose reasoning the configuration switches off.
+    ///
+    /// Upstreams that think unless told not to are told: DeepSeek and Kimi would want the
+    /// reasoning back that is not sent. Others may not know the field; they get only what tools
+    /// cannot do without.
     pub(super) fn leave_out(
         &self,
         profile: &Profile,
@@ -145,6 +148,13 @@ impl Wish {
             body.field("reasoning_effort", |out| write_str(Effort::None.as_str(), out));
         }
         self.drop_effort(losses);
+        match profile.reasoning_request {
+            ReasoningRequest::Deepseek | ReasoningRequest::Thinking | ReasoningRequest::Kimi => {
+                body.field("thinking", |out| out.extend_from_slice(br#"{"type":"disabled"}"#));
+            }
+            ReasoningRequest::Qwen => body.field("enable_thinking", |out| out.extend_from_slice(b"false")),
+            _ => {}
+        }
     }
 
     fn drop_effort(&self, losses: &mut Losses) {
@@ -196,7 +206,7 @@ mod tests {
     fn switched_off_by_the_configuration() {
         let wish = r#""thinking":{"type":"adaptive"},"output_config":{"effort":"high"}"#;
         let (body, tokens) = without_reasoning("deepseek", wish);
-        assert_eq!((body.get("thinking"), body.get("reasoning_effort")), (None, None));
+        assert_eq!((&body["thinking"]["type"], body.get("reasoning_effort")), (&"disabled".into(), None));
         assert_eq!(tokens, ["dropped:effort"]);
         // These models refuse tools without it.
         let tools = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;

@@ -172,11 +172,15 @@ fn captures_of_real_servers() {
     let both = Both::start("same-captures");
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures");
     let mut compared = 0;
-    for server in ["llama-server", "llama-server-think", "llama-cpp-python"] {
-        for entry in std::fs::read_dir(dir.join(server)).unwrap() {
+    let servers = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    for server in servers {
+        for entry in std::fs::read_dir(server).unwrap() {
             let path = entry.unwrap().path();
+            if path.extension().is_none_or(|e| e != "sse") {
+                continue;
+            }
             let answer = std::fs::read_to_string(&path).unwrap();
-            if path.extension().is_none_or(|e| e != "sse") || answer.is_empty() {
+            if answer.is_empty() {
                 continue;
             }
             for thinking in ["disabled", "adaptive"] {

@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
-"""llama.cpp's own server behind the proxy, the official SDK before it.
+"""llama.cpp's own server behind the proxy; the official SDK and Claude Code before it.
 
-usage: run.py LLAMA-URL      (tests/upstreams/run_llama_server.sh start prints it)   the binary: $CLAUDE_PROXY_BIN
+usage: run.py tiny=URL multi=URL think=URL [claude=EXECUTABLE]          the binary: $CLAUDE_PROXY_BIN
+(tests/upstreams/run_llama_server.sh starts the servers; `think` has to have room for Claude Code's prompt)
 """
 from __future__ import annotations
 
+import base64
+import json
+import os
+import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -14,45 +20,119 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 import anthropic  # noqa: E402
 from proxy import KEY, Proxy, provider  # noqa: E402
 
+ARGS = dict(a.split("=", 1) for a in sys.argv[1:])
 USER = [{"role": "user", "content": "Hello!"}]
-WEATHER = {"name": "get_weather", "description": "Get the current weather", "input_schema": {
-    "type": "object", "properties": {"location": {"type": "string", "description": "City name"}}, "required": ["location"]}}
+SAID = "Hello! I am a tiny test model."
+THOUGHT = "Okay considering options carefully; ready"
 
 
-def whole(client):
-    m = client.messages.create(model="tiny", max_tokens=60, messages=USER)
-    assert [b.type for b in m.content] == ["text"] and m.content[0].text == "Hello! I am a tiny test model.", m
-    assert m.stop_reason == "end_turn" and m.usage.input_tokens > 0 and m.usage.output_tokens > 3, m
+def tool(name: str, argument: str) -> dict:
+    return {"name": name, "input_schema": {"type": "object", "properties": {argument: {"type": "string"}}, "required": [argument]}}
 
 
-def streamed(client):
+TOOLS = [tool("get_time", "zone"), tool("get_weather", "location")]
+PIXEL = base64.b64encode(bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f00050001ff89993d1d0000000049454e44ae426082"
+)).decode()
+
+
+def both(client, **ask):
+    """The same request whole and streamed: both answers, which have to have the same blocks."""
+    whole = client.messages.create(**ask)
+    with client.messages.stream(**ask) as s:
+        streamed = s.get_final_message()
+
+    def plain(m):
+        return [{k: v for k, v in b.model_dump(exclude_none=True).items() if k != "id"} for b in m.content]
+    assert plain(whole) == plain(streamed) and whole.stop_reason == streamed.stop_reason, (whole, streamed)
+    return whole, streamed
+
+
+def text(client):
+    for m in both(client, model="tiny", max_tokens=60, messages=USER):
+        assert [b.type for b in m.content] == ["text"] and m.content[0].text == SAID, m
+        used = m.usage.input_tokens + m.usage.cache_read_input_tokens
+        assert m.stop_reason == "end_turn" and used > 5 and m.usage.output_tokens > 3, m
+
+
+def it_streams(client):
     with client.messages.stream(model="tiny", max_tokens=60, messages=USER) as s:
         parts = list(s.text_stream)
-        m = s.get_final_message()
-    assert "".join(parts) == m.content[0].text == "Hello! I am a tiny test model.", m
-    assert len(parts) > 3, f"{len(parts)} deltas: the answer did not stream"
-    assert m.stop_reason == "end_turn" and m.usage.output_tokens > 3, m
+    assert "".join(parts) == SAID and len(parts) > 3, parts
 
 
 def cut_by_max_tokens(client):
-    m = client.messages.create(model="tiny", max_tokens=3, messages=USER)
-    assert m.stop_reason == "max_tokens" and m.usage.output_tokens == 3, m
+    for m in both(client, model="tiny", max_tokens=3, messages=USER):
+        assert m.stop_reason == "max_tokens" and m.usage.output_tokens == 3, m
 
 
-def tool_loop(client):
+def cut_in_a_tool_call(client):
+    """The server's own Messages endpoint shows the raw `<tool_call>` here."""
+    for m in both(client, model="tiny", max_tokens=8, messages=USER, tools=TOOLS, tool_choice={"type": "any"}):
+        assert m.stop_reason == "max_tokens" and not [b for b in m.content if b.type == "text"], m
+
+
+def forced_tool(client):
+    for m in both(client, model="tiny", max_tokens=200, messages=USER, tools=TOOLS, tool_choice={"type": "any"}):
+        calls = [b for b in m.content if b.type == "tool_use"]
+        assert m.stop_reason == "tool_use" and len(calls) == 1 and calls[0].name in ("get_time", "get_weather"), m
+
+
+def named_tool_loop(client):
     """A named tool_choice, which this server ignores unless the proxy turns it into something that it knows."""
-    other = {"name": "get_time", "input_schema": {"type": "object"}}
-    ask = {"model": "tiny", "max_tokens": 200, "tools": [other, WEATHER]}
-    first = [{"role": "user", "content": "What is the weather in Paris?"}]
-    with client.messages.stream(**ask, messages=first, tool_choice={"type": "tool", "name": "get_weather"}) as s:
-        m = s.get_final_message()
-    calls = [b for b in m.content if b.type == "tool_use"]
-    assert m.stop_reason == "tool_use" and [c.name for c in calls] == ["get_weather"], m
-    assert isinstance(calls[0].input.get("location"), str), calls
-    answer = client.messages.create(**ask, messages=[
-        *first, {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in m.content]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": calls[0].id, "content": "sunny, 21 degrees"}]}])
-    assert answer.stop_reason == "end_turn" and answer.content[-1].type == "text" and answer.content[-1].text, answer
+    ask = {"model": "tiny", "max_tokens": 200, "tools": TOOLS}
+    for name, argument in (("get_weather", "location"), ("get_time", "zone")):
+        for m in both(client, **ask, messages=USER, tool_choice={"type": "tool", "name": name}):
+            calls = [b for b in m.content if b.type == "tool_use"]
+            assert m.stop_reason == "tool_use" and [c.name for c in calls] == [name], m
+            assert list(calls[0].input) == [argument] and isinstance(calls[0].input[argument], str), calls
+        answer = client.messages.create(**ask, messages=[
+            *USER, {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in m.content]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": calls[0].id, "content": "sunny, 21 degrees"}]}])
+        assert answer.stop_reason == "end_turn" and answer.content[-1].type == "text" and answer.content[-1].text, answer
+
+
+def parallel_tools(client):
+    ask = {"model": "multi", "max_tokens": 300, "messages": USER, "tools": TOOLS}
+    for m in both(client, **ask):
+        calls = [b for b in m.content if b.type == "tool_use"]
+        assert m.stop_reason == "tool_use" and len(calls) >= 1 and len({c.id for c in calls}) == len(calls), m
+        assert all(isinstance(c.input, dict) and c.input for c in calls), m
+    results = [{"type": "tool_result", "tool_use_id": c.id, "content": f"result {n}"} for n, c in enumerate(calls)]
+    answer = client.messages.create(**{**ask, "messages": [
+        *USER, {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in m.content]},
+        {"role": "user", "content": results[::-1]}]})
+    assert answer.stop_reason == "end_turn" and answer.content[-1].text, answer
+
+
+def json_schema(client):
+    """Forced by grammar; the server's own Messages endpoint ignores it."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+    for m in both(client, model="tiny", max_tokens=200, messages=USER, output_config={"format": {"type": "json_schema", "schema": schema}}):
+        assert list(json.loads(m.content[-1].text)) == ["n"], m
+
+
+def image_is_refused(client):
+    """Once, with the server's words: it calls it an error of its own, and clients would try again."""
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+    try:
+        client.messages.create(model="tiny", max_tokens=60, messages=[{"role": "user", "content": [image]}])
+    except anthropic.BadRequestError as e:
+        assert "image input is not supported" in e.message, e
+    else:
+        raise AssertionError("an image was taken")
+
+
+def thinking(client):
+    on = {"type": "enabled", "budget_tokens": 1024}
+    for m in both(client, model="think", max_tokens=2000, messages=USER, thinking=on):
+        assert [b.type for b in m.content] == ["thinking", "text"], m
+        assert m.content[0].thinking == THOUGHT and m.content[0].signature and m.content[1].text == SAID, m
+    again = client.messages.create(model="think", max_tokens=2000, thinking=on, messages=[
+        *USER, {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in m.content]}, *USER])
+    assert again.content[-1].text == SAID, again
+    hidden = client.messages.create(model="think", max_tokens=200, messages=USER)
+    assert [b.type for b in hidden.content] == ["text"], hidden
 
 
 def overflow(client):
@@ -65,11 +145,30 @@ def overflow(client):
         raise AssertionError("an overflow was answered")
 
 
+def claude_code(client):
+    """It answers nonsense, but all of the way: Claude Code's prompt in, the model's thinking and words out."""
+    with tempfile.TemporaryDirectory(prefix="claude-code-") as home:
+        env = {"PATH": os.environ["PATH"], "HOME": home, "IS_SANDBOX": "1", "ANTHROPIC_BASE_URL": str(client.base_url).rstrip("/"),
+               "ANTHROPIC_AUTH_TOKEN": KEY, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
+               **{f"ANTHROPIC_DEFAULT_{m}_MODEL": "think" for m in ("OPUS", "SONNET", "HAIKU")}}
+        p = subprocess.run([os.path.abspath(ARGS["claude"]), "-p", "Hello!", "--model", "think", "--tools", "", "--output-format", "json"],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=home, env=env)
+    result = json.loads(p.stdout)
+    assert (p.returncode, result["is_error"], result["result"]) == (0, False, SAID), (p.returncode, p.stdout[-800:], p.stderr[-400:])
+    assert result["usage"]["output_tokens"] > 3, result["usage"]
+
+
+CHECKS = [text, it_streams, cut_by_max_tokens, cut_in_a_tool_call, forced_tool, named_tool_loop, parallel_tools, json_schema,
+          image_is_refused, thinking, overflow]
+
+
 def main() -> int:
     passed = failed = 0
-    config = {"ak": KEY, "providers": [{**provider(sys.argv[1], {"id": "tiny"}, profile="llamacpp"), "api_key": ""}]}
-    with Proxy(config) as proxy, anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=60) as client:
-        for check in (whole, streamed, cut_by_max_tokens, tool_loop, overflow):
+    providers = [{**provider(ARGS[m], {"id": m}, profile="llamacpp"), "api_key": ""} for m in ("tiny", "multi", "think")]
+    checks = [*CHECKS, *([claude_code] if "claude" in ARGS else [])]
+    with Proxy({"ak": KEY, "providers": providers}) as proxy, \
+            anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=120) as client:
+        for check in checks:
             try:
                 check(client)
                 passed += 1

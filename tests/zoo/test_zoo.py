@@ -138,6 +138,24 @@ def test_tool_loop_with_thinking(zoo, streamed):
         assert four.stop_reason == "tool_use" and kinds(four) == ["tool_use"], choice
 
 
+def test_reasoning_switched_off_by_the_configuration():
+    """Upstreams that think unless told not to want their reasoning back: they have to be told."""
+    for name in PROFILES:
+        animal = Animal(name)
+        with Proxy({"providers": [provider(animal.url, {"id": "m", "reasoning": False}, profile=name)]}) as proxy:
+            client = anthropic.Anthropic(base_url=proxy.url, api_key="none", max_retries=0)
+            animal.says(("", "Looking.", [(WEATHER, {"city": "Rome"})]))
+            messages = [{"role": "user", "content": "Weather?"}]
+            think = {"thinking": {"type": "enabled", "budget_tokens": 2048}, "tools": TOOLS}
+            one = ask(client, True, messages, **think)
+            use = next(b for b in one.content if b.type == "tool_use")
+            messages += [history(one), {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "warm"}]}]
+            animal.says(("", "Warm.", []))
+            assert ask(client, False, messages, **think).content[-1].text == "Warm."
+        assert animal.refused == [], name
+        animal.stop()
+
+
 def test_history_of_another_provider(zoo):
     """A session that began with Claude itself: signatures, ids and blocks that this upstream never made."""
     animal, client = zoo
