@@ -100,7 +100,15 @@ pub(super) fn known(ids: &[String]) -> String {
     if ids.is_empty() {
         return String::new();
     }
-    let named: Vec<_> = ids.iter().take(MOST).map(|id| id.escape_debug().to_string()).collect();
+    let mut named: Vec<String> = Vec::new();
+    for id in ids.iter().map(|id| id.escape_debug().to_string()) {
+        if named.len() == MOST {
+            break;
+        }
+        if !named.contains(&id) {
+            named.push(id);
+        }
+    }
     let more = if ids.len() > MOST { ", ..." } else { "" };
     format!("known: {}{more}", named.join(", "))
 }
