@@ -85,12 +85,16 @@ _claude__proxy() {
             return 0
             ;;
         claude__subcmd__proxy__subcmd__check__subcmd__config)
-            opts="-q -h --strict --json --config --log-level --log-format --color --quiet --help"
+            opts="-q -h --strict --format --json --schema --config --log-level --log-format --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text full short json github sarif" -- "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then

@@ -82,12 +82,14 @@ set edit:completion:arg-completer[claude-proxy] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'claude-proxy;check-config'= {
+            cand --format 'How findings look'
             cand --config 'Configuration file [default: $CONFIG_PATH, else config.json]'
             cand --log-level 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off'
             cand --log-format 'How log lines look'
             cand --color 'When to use colour; auto: on a terminal, unless NO_COLOR is set'
             cand --strict 'Warnings fail too'
-            cand --json 'Findings as JSON'
+            cand --json 'The same as --format json'
+            cand --schema 'Print the JSON Schema of the configuration, for editors, and check nothing'
             cand -q 'Only results and errors'
             cand --quiet 'Only results and errors'
             cand -h 'Print help (see more with ''--help'')'

@@ -88,6 +88,12 @@ complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l wh
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -l report -d 'List on stderr what was changed or lost on the way'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l format -d 'How findings look' -r -f -a "text\t'As full on a terminal, else as short'
+full\t'With the line of the file, a caret and what to do'
+short\t'A line for each finding'
+json\t'One JSON object'
+github\t'Annotations of a GitHub Actions job'
+sarif\t'A SARIF 2.1.0 log, for code scanning'"
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l log-level -d 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l log-format -d 'How log lines look' -r -f -a "text\t'For people'
@@ -96,7 +102,8 @@ complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" 
 always\t'Also into files and pipes'
 never\t'Never'"
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l strict -d 'Warnings fail too'
-complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l json -d 'Findings as JSON'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l json -d 'The same as --format json'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l schema -d 'Print the JSON Schema of the configuration, for editors, and check nothing'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
