@@ -104,10 +104,12 @@ Register-ArgumentCompleter -Native -CommandName 'claude-proxy' -ScriptBlock {
             break
         }
         'claude-proxy;models' {
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'With --remote: longest wait for a list, in seconds')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: $CONFIG_PATH, else config.json]')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How log lines look')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour; auto: on a terminal, unless NO_COLOR is set')
+            [CompletionResult]::new('--remote', '--remote', [CompletionResultType]::ParameterName, 'Ask each provider for its own list and mark what is missing there')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'The list as JSON')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Only results and errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Only results and errors')
@@ -116,12 +118,16 @@ Register-ArgumentCompleter -Native -CommandName 'claude-proxy' -ScriptBlock {
             break
         }
         'claude-proxy;ping-upstream' {
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Measure that many times; shows median, least and most')
+            [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'Measure that many times; shows median, least and most')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Longest wait for one answer, in seconds')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: $CONFIG_PATH, else config.json]')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How log lines look')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour; auto: on a terminal, unless NO_COLOR is set')
             [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every model of the configuration')
+            [CompletionResult]::new('--quick', '--quick', [CompletionResultType]::ParameterName, 'Only measure: do not find out what the upstream can do')
+            [CompletionResult]::new('--suggest', '--suggest', [CompletionResultType]::ParameterName, 'Print only what to set in the configuration: entries of `providers`, to be merged')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Results as JSON')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Only results and errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Only results and errors')

@@ -318,12 +318,16 @@ _claude__proxy() {
             return 0
             ;;
         claude__subcmd__proxy__subcmd__models)
-            opts="-q -h --json --config --log-level --log-format --color --quiet --help"
+            opts="-q -h --remote --timeout --json --config --log-level --log-format --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
@@ -359,12 +363,20 @@ _claude__proxy() {
             return 0
             ;;
         claude__subcmd__proxy__subcmd__ping__subcmd__upstream)
-            opts="-q -h --all --timeout --json --config --log-level --log-format --color --quiet --help"
+            opts="-n -q -h --all --count --quick --suggest --timeout --json --config --log-level --log-format --color --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

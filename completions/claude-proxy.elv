@@ -96,10 +96,12 @@ set edit:completion:arg-completer[claude-proxy] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'claude-proxy;models'= {
+            cand --timeout 'With --remote: longest wait for a list, in seconds'
             cand --config 'Configuration file [default: $CONFIG_PATH, else config.json]'
             cand --log-level 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off'
             cand --log-format 'How log lines look'
             cand --color 'When to use colour; auto: on a terminal, unless NO_COLOR is set'
+            cand --remote 'Ask each provider for its own list and mark what is missing there'
             cand --json 'The list as JSON'
             cand -q 'Only results and errors'
             cand --quiet 'Only results and errors'
@@ -107,12 +109,16 @@ set edit:completion:arg-completer[claude-proxy] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'claude-proxy;ping-upstream'= {
+            cand -n 'Measure that many times; shows median, least and most'
+            cand --count 'Measure that many times; shows median, least and most'
             cand --timeout 'Longest wait for one answer, in seconds'
             cand --config 'Configuration file [default: $CONFIG_PATH, else config.json]'
             cand --log-level 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off'
             cand --log-format 'How log lines look'
             cand --color 'When to use colour; auto: on a terminal, unless NO_COLOR is set'
             cand --all 'Every model of the configuration'
+            cand --quick 'Only measure: do not find out what the upstream can do'
+            cand --suggest 'Print only what to set in the configuration: entries of `providers`, to be merged'
             cand --json 'Results as JSON'
             cand -q 'Only results and errors'
             cand --quiet 'Only results and errors'

@@ -106,6 +106,7 @@ complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" 
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -l schema -d 'Print the JSON Schema of the configuration, for editors, and check nothing'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l timeout -d 'With --remote: longest wait for a list, in seconds' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l log-level -d 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l log-format -d 'How log lines look' -r -f -a "text\t'For people'
@@ -113,9 +114,11 @@ json\t'One JSON object a line'"
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l color -d 'When to use colour; auto: on a terminal, unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Also into files and pipes'
 never\t'Never'"
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l remote -d 'Ask each provider for its own list and mark what is missing there'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -l json -d 'The list as JSON'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand models" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -s n -l count -d 'Measure that many times; shows median, least and most' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l timeout -d 'Longest wait for one answer, in seconds' -r
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l config -d 'Configuration file [default: $CONFIG_PATH, else config.json]' -r -F
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l log-level -d 'What is logged: error, warn, info, debug, trace, or a filter such as info,claude_proxy::body=off' -r
@@ -125,6 +128,8 @@ complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream"
 always\t'Also into files and pipes'
 never\t'Never'"
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l all -d 'Every model of the configuration'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l quick -d 'Only measure: do not find out what the upstream can do'
+complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l suggest -d 'Print only what to set in the configuration: entries of `providers`, to be merged'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -l json -d 'Results as JSON'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -s q -l quiet -d 'Only results and errors'
 complete -c claude-proxy -n "__fish_claude_proxy_using_subcommand ping-upstream" -s h -l help -d 'Print help (see more with \'--help\')'

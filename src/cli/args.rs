@@ -287,8 +287,19 @@ pub enum FindingFormat {
 Examples:
   claude-proxy models
   claude-proxy models --json
-  claude-proxy models --config prod.json")]
+  claude-proxy models --remote            does each provider have the model, by that name?
+
+Exit codes: 0 done, 1 with --remote: a model is missing, or a list could not be had, 2 the command
+line is wrong.")]
 pub struct ModelsArgs {
+    /// Ask each provider for its own list and mark what is missing there
+    #[arg(long)]
+    pub remote: bool,
+
+    /// With --remote: longest wait for a list, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub timeout: Duration,
+
     /// The list as JSON
     #[arg(long)]
     pub json: bool,
@@ -298,9 +309,14 @@ pub struct ModelsArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 Examples:
-  claude-proxy ping-upstream                 every model of the configuration
-  claude-proxy ping-upstream glm deepseek
-  claude-proxy ping-upstream --timeout 10 --json glm
+  claude-proxy ping-upstream glm             times, and what the upstream can do
+  claude-proxy ping-upstream                 the same for every model of the configuration
+  claude-proxy ping-upstream --quick glm     times alone: two requests
+  claude-proxy ping-upstream --quick --count 10 glm
+  claude-proxy ping-upstream --suggest glm   what to change in the configuration
+  claude-proxy ping-upstream --timeout 10 --json glm deepseek
+
+Costs some 15 small requests for each model; with --quick 2 for each --count.
 
 Exit codes: 0 all answered, 1 one did not, 2 the command line is wrong.")]
 pub struct PingUpstreamArgs {
@@ -311,6 +327,18 @@ pub struct PingUpstreamArgs {
     /// Every model of the configuration
     #[arg(long, conflicts_with = "models")]
     pub all: bool,
+
+    /// Measure that many times; shows median, least and most
+    #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub count: u32,
+
+    /// Only measure: do not find out what the upstream can do
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Print only what to set in the configuration: entries of `providers`, to be merged
+    #[arg(long, conflicts_with_all = ["quick", "json"])]
+    pub suggest: bool,
 
     /// Longest wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]

@@ -11,8 +11,9 @@ mod demo;
 pub mod exit;
 mod models;
 pub mod output;
-mod ping_upstream;
+mod ping;
 mod progress;
+mod remote;
 mod serve;
 
 use std::ffi::OsString;
@@ -44,7 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Convert(args) => convert::run(args, global, printer),
         Command::CheckConfig(args) => check_config::run(args, global, printer),
         Command::Models(args) => models::run(args, global, printer),
-        Command::PingUpstream(args) => ping_upstream::run(args, global, printer),
+        Command::PingUpstream(args) => ping::run(args, global, printer),
         Command::Completions(args) => completions::run(args, printer),
     };
     let done = done.and_then(|exit| {

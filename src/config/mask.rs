@@ -83,10 +83,11 @@ fn credentials(word: &str) -> Option<Range<usize>> {
 fn query(word: &str) -> Vec<Range<usize>> {
     let Some((path, all)) = word.split_once('?') else { return Vec::new() };
     let mut at = path.len() + 1;
-    if path.contains("://") {
-        return vec![at..word.len()];
-    }
     let mut out = Vec::new();
+    if path.contains("://") {
+        out.push(at..word.len());
+        return out;
+    }
     for part in all.split('&') {
         if let Some((name, _)) = part.split_once('=')
             && is_secret_key(name)

@@ -77,10 +77,12 @@ pub struct Config {
 }
 
 /// One upstream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Provider {
     /// For logs, metrics and errors.
     pub name: String,
+    /// `base_url` without a `/` at its end.
+    pub base_url: String,
     /// Where Chat Completions requests go: scheme, host, port and path, whole.
     pub completions_url: String,
     /// Where the upstream's model list is.
@@ -89,6 +91,16 @@ pub struct Provider {
     pub api_key: Secret,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
+}
+
+impl Provider {
+    /// Blots the key and the values of the headers out of the provider's own words.
+    pub fn blot(&self, words: &mut String) {
+        self.api_key.blot(words);
+        for (_, value) in &self.headers {
+            value.blot(words);
+        }
+    }
 }
 
 /// One model, as clients name it.

@@ -81,6 +81,7 @@ impl Models {
         let provider = base.as_ref().map(|base| {
             Arc::new(Provider {
                 name: file.name.map_or_else(|| base.host.clone(), |n| n.value),
+                base_url: base.url.clone(),
                 completions_url: format!("{}{completions}", base.url),
                 models_url: base.models_url(&completions),
                 api_key: Secret::new(file.api_key.map(|k| k.value).unwrap_or_default()),

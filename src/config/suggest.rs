@@ -20,6 +20,30 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
+/// Up to `most` candidates that look like `word`, the likeliest first. More forgiving than
+/// [`suggest`]: names of models differ in their maker's prefix, their case or what follows them
+/// (`glm-5`, `zai-org/GLM-5-FP8`).
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    let bare = |name: &str| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let wanted = bare(word);
+    let rank = |name: &str| {
+        let name = bare(name);
+        let apart = distance(&wanted, &name);
+        let related = name.starts_with(&wanted) || wanted.starts_with(&name);
+        let related = related && name.chars().count().min(wanted.chars().count()) >= 3;
+        let stem = |text: &str| text.split(['-', ':', '.', '_']).next().unwrap_or_default().to_owned();
+        let near = apart * 3 <= wanted.chars().count() * 2;
+        (name == wanted || related || near || stem(&name) == stem(&wanted)).then_some((
+            name != wanted,
+            !(related || near),
+            apart,
+        ))
+    };
+    let mut ranked: Vec<_> = candidates.into_iter().filter_map(|c| Some((rank(c)?, c))).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(most).map(|(_, c)| c).collect()
+}
+
 /// `, did you mean X?`, or nothing.
 pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     suggest(word, candidates).map_or_else(String::new, |c| format!(", did you mean `{c}`?"))
@@ -72,5 +96,14 @@ mod tests {
         assert_eq!(suggest("", known), None);
         assert_eq!(suggest("a", known), None);
         assert_eq!(suggest("kk", known), Some("ak"));
+    }
+
+    #[test]
+    fn nearest_looks_past_prefixes() {
+        let list = ["zai-org/GLM-5-FP8", "z-ai/glm-4.7", "gpt-4.1", "deepseek-chat", "deepseek-reasoner"];
+        assert_eq!(nearest("glm-5", list, 3), ["zai-org/GLM-5-FP8", "z-ai/glm-4.7"]);
+        assert_eq!(nearest("GLM-4.7", list, 1), ["z-ai/glm-4.7"]);
+        assert_eq!(nearest("deepseek-chatt", list, 3), ["deepseek-chat", "deepseek-reasoner"]);
+        assert_eq!(nearest("llama", list, 3), [""; 0]);
     }
 }

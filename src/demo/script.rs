@@ -9,8 +9,10 @@ pub(super) struct Script {
     pub(super) reasoning: String,
     /// May be empty next to a call.
     pub(super) text: String,
-    /// Name and arguments.
-    pub(super) call: Option<(String, String)>,
+    /// Names and arguments.
+    pub(super) calls: Vec<(String, String)>,
+    /// The limit of tokens ended the text.
+    pub(super) cut: bool,
 }
 
 /// The command that the demo wants to have run.
@@ -24,7 +26,40 @@ pub(super) fn decide(request: &Value) -> Script {
     if !thinks {
         script.reasoning.clear();
     }
+    script.end(request);
     script
+}
+
+/// Words with the space before them, so that joined they are the text again.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().skip(1).find(|(_, c)| *c == ' ').map_or(rest.len(), |(i, _)| i);
+        let (word, tail) = rest.split_at_checked(end)?;
+        rest = tail;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+impl Script {
+    /// Stop sequences and the limit of tokens end the text; a call is never cut.
+    fn end(&mut self, request: &Value) {
+        let stops = match &request["stop"] {
+            Value::Array(stops) => stops.as_slice(),
+            stop => std::slice::from_ref(stop),
+        };
+        let stops = stops.iter().filter_map(Value::as_str).filter(|s| !s.is_empty());
+        if let Some(at) = stops.filter_map(|s| self.text.find(s)).min() {
+            self.text.truncate(at);
+        }
+        let limit = ["max_completion_tokens", "max_tokens"].iter().find_map(|key| request[*key].as_u64());
+        let left = limit.unwrap_or(u64::MAX).saturating_sub(words(&self.reasoning).count() as u64);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if words(&self.text).count() > left {
+            self.text = words(&self.text).take(left).collect();
+            self.cut = true;
+        }
+    }
 }
 
 fn answer(request: &Value, messages: &[Value]) -> Script {
@@ -39,8 +74,11 @@ fn answer(request: &Value, messages: &[Value]) -> Script {
         return Script {
             reasoning: "The tool has answered: I report it.".to_owned(),
             text: format!("The tool answered: `{line}`."),
-            call: None,
+            ..Script::default()
         };
+    }
+    if last["content"].as_array().is_some_and(|parts| parts.iter().any(|p| p["type"] == "image_url")) {
+        return Script { text: "I am a script: I cannot see images.".to_owned(), ..Script::default() };
     }
     let prompt = messages.iter().rev().find(|m| m["role"] == "user").map(|m| text_of(&m["content"]));
     let prompt = without_reminders(&prompt.unwrap_or_default()).to_lowercase();
@@ -48,14 +86,20 @@ fn answer(request: &Value, messages: &[Value]) -> Script {
         return Script {
             reasoning: format!("{} can do that.", call.0),
             text: "I will use a tool for that.".to_owned(),
-            call: Some(call),
+            calls: if twice(request, &prompt) { vec![call.clone(), call] } else { vec![call] },
+            cut: false,
         };
     }
     Script {
         reasoning: "Nobody asks for a tool here. A friendly answer will do.".to_owned(),
         text: "Hello! I am the demo model behind claude-proxy: no GPU, no key, just a script. Ask me to run a command and I will call a tool.".to_owned(),
-        call: None,
+        ..Script::default()
     }
+}
+
+/// Whether one call is not enough.
+fn twice(request: &Value, prompt: &str) -> bool {
+    request["parallel_tool_calls"] != false && prompt.split_whitespace().any(|w| w == "both" || w == "twice")
 }
 
 /// The call that the prompt asks for, if such a tool is offered.
@@ -199,13 +243,34 @@ mod tests {
         );
         let bash = tool("Bash", &json!({"type": "object", "properties": {"command": {"type": "string"}}}));
         let both = [read, bash];
-        let name = |s: Script| s.call.map(|c| c.0);
+        let name = |s: Script| s.calls.into_iter().next().map(|c| c.0);
         assert_eq!(name(asked("Please run a command.", &both)).as_deref(), Some("Bash"));
         assert_eq!(name(asked("Read the file.", &both)).as_deref(), Some("Read"));
         assert_eq!(name(asked("Hello there", &both)), None);
         assert_eq!(name(asked("Hi <system-reminder>run bash</system-reminder>", &both)), None);
         assert_eq!(name(asked("run it", &both[..1])).as_deref(), Some("Read"));
         assert_eq!(name(asked("run it", &[])), None);
+    }
+
+    #[test]
+    fn ends_where_it_is_told_to() {
+        let ended = |more: Value| {
+            let mut request = json!({"messages": [{"role": "user", "content": "hi"}]});
+            request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let script = decide(&request);
+            (script.text, script.cut)
+        };
+        assert_eq!(ended(json!({"stop": "I"})), ("Hello! ".to_owned(), false));
+        assert_eq!(ended(json!({"stop": ["zzz", "am", "I"]})), ("Hello! ".to_owned(), false));
+        assert_eq!(ended(json!({"max_tokens": 2})), ("Hello! I".to_owned(), true));
+        assert!(!ended(json!({"max_completion_tokens": 4096})).1);
+    }
+
+    #[test]
+    fn calls_twice_when_told_to() {
+        let bash = tool("Bash", &json!({"type": "object", "properties": {"command": {"type": "string"}}}));
+        assert_eq!(asked("run it twice", std::slice::from_ref(&bash)).calls.len(), 2);
+        assert_eq!(asked("run it", &[bash]).calls.len(), 1);
     }
 
     #[test]
@@ -223,5 +288,13 @@ mod tests {
         let script = decide(&json!({"messages": [{"role": "user", "content": "hi"}],
             "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}));
         assert_eq!(script.text, r#"{"title":"demo"}"#);
+    }
+
+    #[test]
+    fn words_join_to_the_text() {
+        for text in ["", "one", "a few  words ", " \u{e9}\u{20ac} x"] {
+            assert_eq!(words(text).collect::<String>(), text);
+        }
+        assert_eq!(words("a b").count(), 2);
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::script::{Script, decide};
+use super::script::{Script, decide, words};
 
 /// What the demo upstream saw and said, for those who want to watch.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ fn answer(
 ) -> HttpResponse {
     if request.path() == "/v1/models" {
         return HttpResponse::Ok()
-            .json(json!({"object": "list", "data": [{"id": "demo", "object": "model"}]}));
+            .json(json!({"object": "list", "data": [{"id": "demo", "object": "model", "created": 0, "owned_by": "claude-proxy"}]}));
     }
     if request.path() != "/v1/chat/completions" {
         return HttpResponse::NotFound().json(json!({"error": {"message": "not found"}}));
@@ -142,22 +142,11 @@ fn answer(
     HttpResponse::Ok().content_type("text/event-stream").streaming(Box::pin(events))
 }
 
-/// Words with the space before them, so that joined they are the text again.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let end = rest.char_indices().skip(1).find(|(_, c)| *c == ' ').map_or(rest.len(), |(i, _)| i);
-        let (word, tail) = rest.split_at_checked(end)?;
-        rest = tail;
-        (!word.is_empty()).then_some(word)
-    })
-}
-
 fn usage(prompt_bytes: usize, script: &Script) -> Value {
     let count = |text: &str| words(text).count() as u64;
     let reasoning = count(&script.reasoning);
     let prompt = 1 + prompt_bytes as u64 / 4;
-    let output = count(&script.text) + reasoning + script.call.as_ref().map_or(0, |_| 12);
+    let output = count(&script.text) + reasoning + script.calls.len() as u64 * 12;
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": output,
@@ -167,7 +156,15 @@ fn usage(prompt_bytes: usize, script: &Script) -> Value {
 }
 
 fn finish_reason(script: &Script) -> &'static str {
-    if script.call.is_some() { "tool_calls" } else { "stop" }
+    match script {
+        Script { calls, .. } if !calls.is_empty() => "tool_calls",
+        Script { cut: true, .. } => "length",
+        _ => "stop",
+    }
+}
+
+fn call_id(index: usize) -> String {
+    if index == 0 { "call_demo".to_owned() } else { format!("call_demo_{index}") }
 }
 
 fn whole(script: &Script, usage: &Value) -> Value {
@@ -177,10 +174,9 @@ fn whole(script: &Script, usage: &Value) -> Value {
     if !script.reasoning.is_empty() {
         message.insert("reasoning_content".to_owned(), script.reasoning.clone().into());
     }
-    if let Some((name, arguments)) = &script.call {
-        let function = json!({"name": name, "arguments": arguments});
-        let calls = json!([{"id": "call_demo", "type": "function", "function": function}]);
-        message.insert("tool_calls".to_owned(), calls);
+    if !script.calls.is_empty() {
+        let call = |(index, (name, arguments)): (usize, &(String, String))| json!({"id": call_id(index), "type": "function", "function": {"name": name, "arguments": arguments}});
+        message.insert("tool_calls".to_owned(), script.calls.iter().enumerate().map(call).collect());
     }
     json!({
         "id": "chatcmpl-demo", "object": "chat.completion", "created": 0, "model": "demo",
@@ -201,14 +197,14 @@ fn chunks(script: &Script, usage: Option<Value>) -> Vec<String> {
     let mut out = vec![chunk(json!({"role": "assistant", "content": ""}), None)];
     out.extend(words(&script.reasoning).map(|w| chunk(json!({"reasoning_content": w}), None)));
     out.extend(words(&script.text).map(|w| chunk(json!({"content": w}), None)));
-    if let Some((name, arguments)) = &script.call {
-        let function = json!({"name": name, "arguments": ""});
+    for (index, (name, arguments)) in script.calls.iter().enumerate() {
+        let (id, function) = (call_id(index), json!({"name": name, "arguments": ""}));
         out.push(chunk(
-            json!({"tool_calls": [{"index": 0, "id": "call_demo", "type": "function", "function": function}]}),
+            json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]}),
             None,
         ));
         out.extend(words(arguments).map(|piece| {
-            chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), None)
+            chunk(json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}), None)
         }));
     }
     out.push(chunk(json!({}), Some(finish_reason(script))));
@@ -223,17 +219,4 @@ fn chunks(script: &Script, usage: Option<Value>) -> Vec<String> {
     }
     out.push("[DONE]".to_owned());
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::words;
-
-    #[test]
-    fn words_join_to_the_text() {
-        for text in ["", "one", "a few  words ", " \u{e9}\u{20ac} x"] {
-            assert_eq!(words(text).collect::<String>(), text);
-        }
-        assert_eq!(words("a b").count(), 2);
-    }
 }

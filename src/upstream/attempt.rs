@@ -8,15 +8,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use awc::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use awc::http::Method;
+use awc::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::Body;
-use super::client::Endpoint;
+use super::client::{Client, Endpoint};
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, Retry, Stage};
+use crate::config::Provider;
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,12 @@ pub struct Answer {
     pub body: Body,
     /// When the exchange began: clocks that include the waiting start here.
     pub began: Instant,
-    /// When the connection was ready.
+    /// When the host name was resolved; none for a pooled connection.
+    pub resolved: Option<Instant>,
+    /// When TCP was connected; none for a pooled connection.
+    pub opened: Option<Instant>,
+    /// When the connection was ready and the request left. From [`Answer::opened`] until then
+    /// it was TLS. None for a request without a body.
     pub connected: Option<Instant>,
     /// The connection came from the pool.
     pub reused: bool,
@@ -49,6 +56,11 @@ impl Answer {
     pub fn content_type(&self) -> String {
         let value = self.body.header(&CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// `server`: what it says of itself.
+    pub fn server(&self) -> Option<&str> {
+        self.body.header(&SERVER)?.to_str().ok()
     }
 
     /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
@@ -67,29 +79,53 @@ impl Endpoint {
     /// # Errors
     /// Whatever keeps the head from coming; also redirects and compressed answers.
     pub async fn send(&self, body: Bytes, stream: bool, limits: Limits) -> Result<Answer, Fault> {
-        let began = Instant::now();
         let request = if stream { &self.stream } else { &self.whole };
-        let mut retried = false;
-        loop {
-            let progress = Rc::new(Progress::default());
-            match attempt(request, body.clone(), &progress, began, limits).await {
-                Ok(response) => {
-                    let answer = Answer {
-                        status: response.status().as_u16(),
-                        body: Body::new(response),
-                        began,
-                        connected: progress.connected.get(),
-                        reused: !progress.dialled.get(),
-                        retried,
-                    };
-                    return accept(answer);
-                }
-                Err(fault) if !retried && fault.retry == Retry::IfReused && !progress.dialled.get() => {
-                    tracing::debug!(provider = %self.name, %fault, "a pooled connection had closed: sent again");
-                    retried = true;
-                }
-                Err(fault) => return Err(fault),
+        exchange(request, &self.name, body, limits).await
+    }
+}
+
+impl Client {
+    /// GETs `url` with the provider's key and headers and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
+        let request = self.freeze(provider, Method::GET, url, "application/json")?;
+        // awc does not ask for a body that is empty, so nothing tells when the connection is ready.
+        let limits = Limits { connect: limits.answer, ..limits };
+        exchange(&request, &provider.name, Bytes::new(), limits).await
+    }
+}
+
+async fn exchange(
+    request: &FrozenClientRequest,
+    name: &str,
+    body: Bytes,
+    limits: Limits,
+) -> Result<Answer, Fault> {
+    let began = Instant::now();
+    let mut retried = false;
+    loop {
+        let progress = Rc::new(Progress::default());
+        match attempt(request, body.clone(), &progress, began, limits).await {
+            Ok(response) => {
+                let answer = Answer {
+                    status: response.status().as_u16(),
+                    body: Body::new(response),
+                    began,
+                    resolved: progress.resolved.get(),
+                    opened: progress.opened.get(),
+                    connected: progress.connected.get(),
+                    reused: !progress.dialled.get(),
+                    retried,
+                };
+                return accept(answer);
             }
+            Err(fault) if !retried && fault.retry == Retry::IfReused && !progress.dialled.get() => {
+                tracing::debug!(provider = %name, %fault, "a pooled connection had closed: sent again");
+                retried = true;
+            }
+            Err(fault) => return Err(fault),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use awc::FrozenClientRequest;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
-use awc::{FrozenClientRequest, http::Uri};
+use awc::http::{Method, Uri};
 use rustls::ClientConfig;
 
 use super::dial::dialler;
@@ -62,15 +63,20 @@ impl Client {
     pub fn endpoint(&self, provider: &Provider) -> Result<Endpoint, Fault> {
         Ok(Endpoint {
             name: provider.name.clone(),
-            whole: self.freeze(provider, "application/json")?,
-            stream: self.freeze(provider, "text/event-stream")?,
+            whole: self.freeze(provider, Method::POST, &provider.completions_url, "application/json")?,
+            stream: self.freeze(provider, Method::POST, &provider.completions_url, "text/event-stream")?,
         })
     }
 
-    fn freeze(&self, provider: &Provider, accept: &'static str) -> Result<FrozenClientRequest, Fault> {
+    pub(super) fn freeze(
+        &self,
+        provider: &Provider,
+        method: Method,
+        url: &str,
+        accept: &'static str,
+    ) -> Result<FrozenClientRequest, Fault> {
         let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
-        let uri: Uri =
-            provider.completions_url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
+        let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
         let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
         let host = match (uri.port_u16(), uri.scheme_str()) {
             (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
@@ -78,7 +84,7 @@ impl Client {
         };
         let mut request = self
             .awc
-            .post(uri)
+            .request(method, uri)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
             .no_decompress()
             .insert_header((HOST, host))

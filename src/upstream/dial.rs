@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use actix_rt::net::TcpStream;
 use actix_service::{Service, fn_service};
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector};
+use actix_tls::connect::tcp::TcpConnector;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Resolver};
 use awc::http::Uri;
 use tokio::time::Instant;
 
@@ -17,6 +18,10 @@ use super::framing::Framing;
 pub(super) struct Progress {
     /// A new connection was opened: nothing of its own history can have closed it.
     pub(super) dialled: Cell<bool>,
+    /// The host name was resolved. None: the connection came from the pool.
+    pub(super) resolved: Cell<Option<Instant>>,
+    /// TCP was connected. None: the connection came from the pool.
+    pub(super) opened: Cell<Option<Instant>>,
     /// The request is being written: resolve, TCP and TLS are behind us.
     pub(super) connected: Cell<Option<Instant>>,
 }
@@ -33,16 +38,21 @@ tokio::task_local! {
 pub(super) fn dialler()
 -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, Framing>, Error = ConnectError> + Clone + 'static
 {
-    let tcp = Rc::new(Connector::default().service());
+    let resolver = Resolver::default().service();
+    let tcp = TcpConnector::default().service();
     fn_service(move |info: ConnectInfo<Uri>| {
-        let tcp = Rc::clone(&tcp);
+        let resolving = resolver.call(info);
         async move {
-            let _ = PROGRESS.try_with(|p| p.dialled.set(true));
-            let connection: Connection<Uri, TcpStream> = tcp.call(info).await.map_err(|e| match e {
-                // awc panics when it converts this one.
+            // awc panics when it converts `InvalidInput`.
+            let told = |e| match e {
                 ConnectError::InvalidInput => ConnectError::Unresolved,
                 e => e,
-            })?;
+            };
+            let _ = PROGRESS.try_with(|p| p.dialled.set(true));
+            let info = resolving.await.map_err(told)?;
+            let _ = PROGRESS.try_with(|p| p.resolved.set(Some(Instant::now())));
+            let connection: Connection<Uri, TcpStream> = tcp.call(info).await.map_err(told)?;
+            let _ = PROGRESS.try_with(|p| p.opened.set(Some(Instant::now())));
             let _ = connection.io_ref().set_nodelay(true);
             let plain = connection.request().scheme_str() != Some("https");
             let (stream, connection) = connection.replace_io(());

@@ -45,7 +45,7 @@ pub enum Cause {
     Connect(io::Error),
     /// TLS failed.
     #[error("the TLS handshake failed: {0}")]
-    Tls(String),
+    Tls(TlsFault),
     /// [`super::Limits::connect`] has passed.
     #[error("no connection within {}", seconds(*.0))]
     ConnectTimeout(Duration),
@@ -87,6 +87,35 @@ pub enum Cause {
     /// More bytes than are kept.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+}
+
+/// Why there is no TLS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// What answers is not TLS, plain HTTP most likely.
+    #[error("it does not speak TLS there; should base_url begin with http://?")]
+    NotTls,
+    /// The connection was closed instead of an answer.
+    #[error("it closed the connection; does it speak TLS there?")]
+    Closed,
+    /// A certificate of nobody whom this system trusts.
+    #[error("its certificate is not signed by an authority that this system trusts")]
+    UnknownIssuer,
+    /// The certificate is too old.
+    #[error("its certificate has expired")]
+    Expired,
+    /// The certificate is too new.
+    #[error("its certificate is not valid yet: is the clock right?")]
+    NotValidYet,
+    /// The certificate is somebody else's.
+    #[error("its certificate is for another host name")]
+    WrongName,
+    /// The certificate was taken back.
+    #[error("its certificate was revoked")]
+    Revoked,
+    /// Something else, in rustls's words.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// The upstream did it.
@@ -148,34 +177,25 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-fn tls_words(error: &io::Error) -> Option<String> {
+fn tls_fault(error: &io::Error) -> Option<TlsFault> {
     let inner = error.get_ref()?;
-    let tls = inner.downcast_ref::<rustls::Error>()?;
-    Some(match tls {
+    Some(match inner.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(e) => refused(e),
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            "it does not speak TLS there; should base_url begin with http://?".to_owned()
-        }
-        e => e.to_string(),
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsFault::NotTls,
+        e => TlsFault::Other(e.to_string()),
     })
 }
 
-/// Why a certificate was refused, in words that help.
-fn refused(error: &rustls::CertificateError) -> String {
+/// Why a certificate was refused.
+fn refused(error: &rustls::CertificateError) -> TlsFault {
     use rustls::CertificateError as E;
     match error {
-        E::UnknownIssuer => {
-            "its certificate is not signed by an authority that this system trusts".to_owned()
-        }
-        E::Expired | E::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        E::NotValidYet | E::NotValidYetContext { .. } => {
-            "its certificate is not valid yet: is the clock right?".to_owned()
-        }
-        E::NotValidForName | E::NotValidForNameContext { .. } => {
-            "its certificate is for another host name".to_owned()
-        }
-        E::Revoked => "its certificate was revoked".to_owned(),
-        e => format!("its certificate was refused ({e})"),
+        E::UnknownIssuer => TlsFault::UnknownIssuer,
+        E::Expired | E::ExpiredContext { .. } => TlsFault::Expired,
+        E::NotValidYet | E::NotValidYetContext { .. } => TlsFault::NotValidYet,
+        E::NotValidForName | E::NotValidForNameContext { .. } => TlsFault::WrongName,
+        E::Revoked => TlsFault::Revoked,
+        e => TlsFault::Other(format!("its certificate was refused ({e})")),
     }
 }
 
@@ -196,8 +216,12 @@ impl From<SendRequestError> for Fault {
             E::Connect(ConnectError::Timeout) => {
                 Self::new(Stage::Connect, Cause::ConnectTimeout(Duration::ZERO))
             }
-            E::Connect(ConnectError::Io(e)) => match tls_words(&e) {
-                Some(words) => Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Tls(words)) },
+            // TCP alone has no end of file before it is connected.
+            E::Connect(ConnectError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::new(Stage::Connect, Cause::Tls(TlsFault::Closed))
+            }
+            E::Connect(ConnectError::Io(e)) => match tls_fault(&e) {
+                Some(tls) => Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Tls(tls)) },
                 None => Self::new(Stage::Connect, Cause::Connect(e)),
             },
             E::Connect(e) => Self::new(Stage::Connect, Cause::Connect(io::Error::other(e.to_string()))),

@@ -17,5 +17,5 @@ mod tls;
 pub use attempt::{Answer, Limits};
 pub use body::Body;
 pub use client::{Client, Endpoint};
-pub use fault::{Cause, Fault, Retry, Stage};
+pub use fault::{Cause, Fault, Retry, Stage, TlsFault};
 pub use tls::{TlsError, tls_config};

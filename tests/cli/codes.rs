@@ -29,13 +29,7 @@ fn bare(cell: &str) -> &str {
 fn file(example: &str) -> String {
     let first = example.split('"').nth(1).unwrap();
     let [_, provider_keys, model_keys] = keys();
-    let level = if model_keys.contains(&first) {
-        2
-    } else if provider_keys.contains(&first) {
-        1
-    } else {
-        0
-    };
+    let level = if model_keys.contains(&first) { 2 } else { usize::from(provider_keys.contains(&first)) };
     let fill = |at: usize, defaults: &[(&str, String)]| {
         let own = if at == level { example } else { "" };
         let rest = defaults.iter().filter(|(key, _)| !own.contains(&format!("\"{key}\":")));

@@ -7,6 +7,8 @@ mod config;
 mod convert;
 mod fixtures;
 mod general;
+mod ping;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream;

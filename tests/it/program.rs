@@ -268,15 +268,15 @@ fn ping_upstream_tells_what_it_saw() {
     assert_eq!(code, Some(0), "{output}");
     let ping = serde_json::from_str::<Value>(&output).unwrap()["pings"][0].clone();
     assert_eq!(
-        (&ping["ok"], &ping["status"], &ping["output_tokens"]),
+        (&ping["ok"], &ping["status"], &ping["tokens"]["output"]),
         (&true.into(), &200.into(), &3.into())
     );
-    for clock in ["connect_ms", "first_byte_ms", "total_ms"] {
-        assert!(ping[clock].as_f64().is_some(), "{clock}: {ping}");
+    for clock in ["connect_ms", "first_byte_ms", "total_ms", "whole_ms"] {
+        assert!(ping["timings"][clock]["median"].as_f64().is_some(), "{clock}: {ping}");
     }
     let (code, output) = Program::start(&["ping-upstream", "m"], &config).end();
     assert_eq!(code, Some(0));
-    assert!(output.starts_with("ok   m (remote-m at up)  HTTP 200"), "{output}");
+    assert!(output.starts_with("ok    m (remote-m at up, profile generic)\n"), "{output}");
     let (code, output) = Program::start(&["ping-upstream", "nobody"], &config).end();
     assert_eq!(code, Some(2), "{output}");
 }
@@ -284,7 +284,7 @@ fn ping_upstream_tells_what_it_saw() {
 #[test]
 fn ping_upstream_fails_with_the_upstreams_words_and_a_hint() {
     for (status, words, hint) in [
-        (401, "wrong key, sorry", "check api_key"),
+        (401, "wrong key, sorry", "check `api_key`"),
         (404, "no such model", "remote_id"),
         (429, "slow down", "limits this key"),
     ] {

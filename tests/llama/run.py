@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 import anthropic  # noqa: E402
-from proxy import KEY, Proxy, provider  # noqa: E402
+from proxy import KEY, Proxy, binary, provider  # noqa: E402
 
 ARGS = dict(a.split("=", 1) for a in sys.argv[1:])
 USER = [{"role": "user", "content": "Hello!"}]
@@ -158,8 +158,33 @@ def claude_code(client):
     assert result["usage"]["output_tokens"] > 3, result["usage"]
 
 
+def ping(_client):
+    """What `ping-upstream` finds out about this server when it is told nothing, and that its advice is then enough."""
+    def run(models: dict, *args: str, **provider_keys):
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "config.json"
+            path.write_text(json.dumps({"providers": [{
+                "name": "llama", "base_url": ARGS["tiny"], "api_key": "", "models": [{"id": "tiny", **models}], **provider_keys}]}))
+            return subprocess.run([binary(), "--config", path, "ping-upstream", *args], capture_output=True, text=True, timeout=300)
+
+    done = run({}, "--json")
+    assert done.returncode == 0 and done.stderr == "", done
+    found = json.loads(done.stdout)["pings"][0]
+    assert found["ok"] and found["fits"]["profile"] == "llamacpp", found
+    assert found["suggest"] == {"provider": {"profile": "llamacpp"}, "model": {"vision": False, "context_window": 2048}}, found
+    probes = {p["probe"]: p["result"] for p in found["probes"]}
+    for probe in ("whole", "stream", "usage_in_stream", "tools", "tool_choice_required", "json_schema", "stop"):
+        assert probes[probe] == "yes", (probe, found)
+    # What the profile `llamacpp` makes up for.
+    assert probes["tool_choice_named"] == "odd" and probes["image"] == "no", found
+    done = run({"vision": False, "context_window": 2048}, "--suggest", profile="llamacpp")
+    assert done.returncode == 0 and done.stdout == "" and "nothing to change" in done.stderr, done
+    done = run({}, "--quick", "--count", "3", profile="llamacpp")
+    assert done.returncode == 0 and "6 requests" in done.stdout, done
+
+
 CHECKS = [text, it_streams, cut_by_max_tokens, cut_in_a_tool_call, forced_tool, named_tool_loop, parallel_tools, json_schema,
-          image_is_refused, thinking, overflow]
+          image_is_refused, thinking, overflow, ping]
 
 
 def main() -> int:

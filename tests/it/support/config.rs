@@ -39,6 +39,7 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
         display_name: format!("Model {id}"),
         provider: Arc::new(Provider {
             name: "up.example".to_owned(),
+            base_url: base.to_owned(),
             completions_url: format!("{base}/v1/chat/completions"),
             models_url: format!("{base}/v1/models"),
             api_key: Secret::new(UPSTREAM_KEY),
