@@ -76,7 +76,8 @@ fn every_command_line_parses() {
             .map_or(line.to_owned(), |l| format!("claude-proxy {l}"));
         if in_code && line.starts_with("claude-proxy ") {
             seen += 1;
-            let parsed = Cli::try_parse_from(line.split_whitespace());
+            let words = line.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "<" | "#"));
+            let parsed = Cli::try_parse_from(words);
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }

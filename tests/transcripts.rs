@@ -13,11 +13,20 @@ use claude_proxy::demo::Demo;
 #[test]
 fn transcripts() {
     let upstream = upstream();
-    trycmd::TestCases::new()
+    let cases = trycmd::TestCases::new();
+    if cfg!(windows) {
+        // What it runs is a shell's.
+        cases.skip("tests/cmd/run.trycmd");
+    }
+    cases
         .env("UPSTREAM", &upstream)
         .env("COLUMNS", "100")
         .env("NO_COLOR", "")
         .env("CONFIG_PATH", "config.json")
+        .env("SHELL", "/bin/bash")
+        .env("ANTHROPIC_API_KEY", "")
+        .env("CLAUDE_PROXY_KEY", "key-of-the-transcripts")
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .insert_var("[UPSTREAM]", upstream)
         .expect("a fixed substitution")
         .case("tests/cmd/*.trycmd")

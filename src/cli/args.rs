@@ -1,27 +1,57 @@
 //! The command line, as clap reads it.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod session;
+
+pub use session::{EnvArgs, EnvShell, InitArgs, ManArgs, RunArgs};
+
 const ABOUT: &str =
     "Lets any Anthropic client, Claude Code first, talk to any OpenAI-compatible model server";
 
+/// What the program says when nothing is asked of it.
+pub(super) const BRIEF: &str = "\
+Lets any Anthropic client, Claude Code first, talk to any OpenAI-compatible model server
+
+Usage: claude-proxy [OPTIONS] <COMMAND>
+
+  claude-proxy init              write a configuration: asks for provider, key and model
+  claude-proxy run -- claude     start Claude Code with a proxy of its own
+  claude-proxy serve             serve any Anthropic client, until Ctrl-C
+  claude-proxy ping-upstream     try the models; check-config finds mistakes in the file
+  claude-proxy convert FILE      see what a request or an answer becomes, offline
+
+Nothing configured yet? `claude-proxy run --demo -- claude` has a model built in.
+All commands and options: claude-proxy --help
+";
+
 const EXAMPLES: &str = "\
 Examples:
-  claude-proxy demo                      a whole exchange, nothing configured
-  claude-proxy serve --demo              serve a built-in demo model; point Claude Code at it
+  claude-proxy init                      write a configuration: asks for all it needs
+  claude-proxy run -- claude             Claude Code with a proxy of its own
+  claude-proxy run --demo -- claude      the same with a built-in demo model, nothing configured
+  claude-proxy demo                      a whole exchange, shown from both sides
   claude-proxy serve                     serve the models of ./config.json
   claude-proxy check-config              every mistake in the config, with line and column
   claude-proxy convert request.json      the OpenAI request that an Anthropic request becomes
 
 Exit codes: 0 done, 1 the thing failed, 2 the command line is wrong.";
 
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    env!("CLAUDE_PROXY_BUILT_FROM"),
+    "\nfeatures: tls=rustls-ring, roots=system, tokenizer=o200k\ntarget: ",
+    env!("CLAUDE_PROXY_BUILT_FOR"),
+);
+
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "claude-proxy", version, about = ABOUT, after_long_help = EXAMPLES)]
+#[command(name = "claude-proxy", version, long_version = LONG_VERSION, about = ABOUT, after_long_help = EXAMPLES)]
 #[command(arg_required_else_help = true, subcommand_required = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// Options of every command.
@@ -67,6 +97,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl std::convert::From<LogFormat> for crate::observe::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -89,9 +128,22 @@ impl GlobalArgs {
     }
 }
 
+/// Colour in help and in messages about the command line, which come before it is understood.
+pub(super) fn help_color(args: &[OsString]) -> clap::ColorChoice {
+    let given = args.iter().zip(args.iter().skip(1).map(Some).chain([None])).find_map(|(arg, next)| {
+        let inline = arg.to_str().and_then(|a| a.strip_prefix("--color="));
+        inline.or_else(|| if arg == "--color" { next?.to_str() } else { None })
+    });
+    given.and_then(|when| when.parse().ok()).unwrap_or_default()
+}
+
 /// One command each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a configuration: asks for provider, key and model, and tries them
+    Init(InitArgs),
+    /// Run a command, Claude Code first, with a proxy of its own
+    Run(RunArgs),
     /// Serve the Anthropic API, answered by the upstreams of the configuration
     Serve(ServeArgs),
     /// Show a whole exchange with a built-in model: nothing to configure
@@ -104,8 +156,12 @@ pub enum Command {
     Models(ModelsArgs),
     /// Send a small real request to upstreams and show how it went
     PingUpstream(PingUpstreamArgs),
+    /// Print the lines of a shell that point Claude Code at `serve`
+    Env(EnvArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command
+    Man(ManArgs),
 }
 
 /// `serve`.
@@ -156,17 +212,22 @@ Examples:
   claude-proxy convert request.json                  OpenAI request of an Anthropic request
   claude-proxy convert --profile deepseek request.json
   claude-proxy convert --model glm request.json      as serve does for model glm of the config
+  claude-proxy convert --diff request.json           beside what the client sent
   claude-proxy convert response.json                 Anthropic message of an OpenAI response
   claude-proxy convert --request request.json capture.sse
   claude-proxy convert --whole -o message.json capture.sse
   curl -sN ... | claude-proxy convert -              Anthropic events while they come
   claude-proxy convert --report request.json         what was changed or lost, on stderr
+  claude-proxy convert -o converted recorded         a whole directory into another
+  claude-proxy convert --check --strict recorded     does it convert without loss? writes nothing
+  claude-proxy convert --replay exchanges            does serve still give what it gave then?
 
-Exit codes: 0 converted, 1 bad input or an answer that is an error, 2 the command line is wrong.")]
+Exit codes: 0 converted (--check: all would; --replay: all the same), 1 bad input, an answer that is
+an error, a difference, 2 the command line is wrong.")]
 pub struct ConvertArgs {
-    /// What to convert; `-` or nothing: standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    /// What to convert: files, and directories with all below them; `-` or nothing: standard input
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
 
     /// What the input is, instead of finding out
     #[arg(long, value_enum, value_name = "KIND")]
@@ -176,7 +237,7 @@ pub struct ConvertArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub to: Option<To>,
 
-    /// The upstream's profile [default: that of --model, else generic]
+    /// The upstream's profile [default: that of --model, else of the captured exchange, else generic]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
 
@@ -196,13 +257,35 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub whole: bool,
 
-    /// Write here instead of to standard output; whole or not at all
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Write here instead of to standard output, each file whole or not at all; several inputs need
+    /// a directory
+    #[arg(short, long, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
 
     /// List on stderr what was changed or lost on the way
     #[arg(long)]
     pub report: bool,
+
+    /// Write nothing, only say of each input whether it converts: ok, lossy or failed
+    #[arg(long, conflicts_with = "output")]
+    pub check: bool,
+
+    /// With --check: losses fail too
+    #[arg(long, requires = "check")]
+    pub strict: bool,
+
+    /// Show a request and what goes upstream for it, side by side where there is room
+    #[arg(long, conflicts_with_all = ["check", "output", "whole", "to", "request", "status", "json"])]
+    pub diff: bool,
+
+    /// Convert exchanges that `serve --capture` wrote again, and compare with what was sent then
+    #[arg(long, conflicts_with_all = ["from", "to", "profile", "model", "request", "status", "whole",
+          "output", "report", "check", "diff"])]
+    pub replay: bool,
+
+    /// The outcome for each input as JSON, with -o, --check or --replay
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `convert --from`.

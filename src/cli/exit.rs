@@ -9,6 +9,8 @@ pub enum Exit {
     Failure,
     /// 2: the command line is wrong.
     Usage,
+    /// As the command ended that `run` has started.
+    Command(u8),
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -17,6 +19,7 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Success => 0,
             Exit::Failure => 1,
             Exit::Usage => 2,
+            Exit::Command(code) => code,
         })
     }
 }

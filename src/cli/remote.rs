@@ -72,7 +72,10 @@ fn entry(entry: &Value) -> Option<Listed> {
     let id = ["id", "model", "name"].iter().find_map(|key| entry.get(key)?.as_str())?;
     // vLLM and SGLang; OpenRouter, Together, Moonshot, Fireworks; Groq; Mistral.
     let windows = ["max_model_len", "context_length", "context_window", "max_context_length"];
-    let context_window = windows.iter().find_map(|key| entry.get(key)?.as_u64().filter(|n| *n > 0));
+    let told = windows.iter().find_map(|key| entry.get(key)?.as_u64());
+    // llama.cpp, for one conversation.
+    let told = told.or_else(|| entry.get("meta")?.get("n_ctx")?.as_u64());
+    let context_window = told.filter(|n| *n > 0);
     let owner = entry.get("owned_by").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(Listed { id: id.to_owned(), owner, context_window })
 }
@@ -117,6 +120,10 @@ mod tests {
         );
         assert_eq!(one(r#"[{"id":"a/b","context_length":8}]"#), [listed("a/b", "", Some(8))]);
         assert_eq!(one(r#"{"models":[{"name":"models/g"}]}"#), [listed("models/g", "", None)]);
+        assert_eq!(
+            one(r#"{"data":[{"id":"t","owned_by":"llamacpp","meta":{"n_ctx":32768,"n_ctx_train":65536}}]}"#),
+            [listed("t", "llamacpp", Some(32768))]
+        );
         assert_eq!(one(r#"{"data":[]}"#), []);
         assert_eq!(read(&serde_json::json!({"error": "no"})), None);
         let list = [listed("qwen3:latest", "", None), listed("models/g", "", None)];

@@ -1,9 +1,11 @@
 //! Setting up the log.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Target of the lines that hold bodies, so that a filter can drop just these.
 pub const BODY: &str = "claude_proxy::body";
@@ -37,13 +39,28 @@ pub enum LogError {
 /// # Errors
 /// A filter that cannot be read, or a second call in one process.
 pub fn init(level: &str, format: LogFormat, ansi: Option<bool>) -> Result<(), LogError> {
-    // What actix says of its own starting and stopping is ours to say; a filter can ask for it.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{level}"))
-        .map_err(|e| LogError::Level(level.to_owned(), e))?;
     let ansi = ansi.unwrap_or_else(|| {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
     });
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    start(level, format, ansi, std::io::stderr)
+}
+
+/// Sends log lines to a file, without colour.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_file(level: &str, format: LogFormat, file: File) -> Result<(), LogError> {
+    start(level, format, false, file)
+}
+
+fn start<W>(level: &str, format: LogFormat, ansi: bool, writer: W) -> Result<(), LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // What actix says of its own starting and stopping is ours to say; a filter can ask for it.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{level}"))
+        .map_err(|e| LogError::Level(level.to_owned(), e))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
         LogFormat::Text => lines.with_ansi(ansi).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),

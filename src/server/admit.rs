@@ -15,6 +15,17 @@ pub(super) struct Gate {
     most: usize,
 }
 
+/// Tells how many requests run.
+#[derive(Debug, Clone)]
+pub struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    /// Requests that were admitted and are not answered whole.
+    pub fn running(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// One running request. Dropping it makes room for the next.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
@@ -22,6 +33,11 @@ pub(super) struct Permit(Arc<AtomicUsize>);
 impl Gate {
     pub(super) fn new(most: usize) -> Self {
         Self { running: Arc::default(), most }
+    }
+
+    /// How many run now.
+    pub(super) fn load(&self) -> Load {
+        Load(Arc::clone(&self.running))
     }
 
     /// Room for one more, or 529 at once: a queue would only hide the overload.

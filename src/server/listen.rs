@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpServer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::admit::Gate;
+use super::admit::{Gate, Load};
 use super::app::{Shared, Worker, answer};
 use super::auth::Key;
 use super::drain::Drain;
@@ -108,6 +108,11 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.shared.capture = Some(capture);
+    }
+
+    /// Tells how many requests run, also while [`Bound::run`] does.
+    pub fn load(&self) -> Load {
+        self.shared.gate.load()
     }
 
     /// Where it listens; the real port if 0 was asked for.

@@ -6,7 +6,6 @@ mod auth;
 mod clocks;
 mod count_tokens;
 mod drain;
-mod form;
 mod ids;
 mod intake;
 mod listen;
@@ -20,4 +19,5 @@ mod reply;
 mod tests;
 mod whole;
 
+pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};

@@ -15,18 +15,15 @@ use super::admit::Permit;
 use super::app::Worker;
 use super::clocks::{Clocks, Due, Phase};
 use super::drain::shutting_down;
-use super::form::Form;
 use super::reply::Refusal;
 use crate::config::Model;
-use crate::convert::{ReplyContext, StreamTranslator, Summary, UpstreamEnd};
+use crate::convert::{Feed, Form, ReplyContext, Summary, UpstreamEnd};
 use crate::observe::{Outcome, Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::{ApiError, ErrorKind};
-use crate::wire::sse::{PING, SseDecoder};
+use crate::wire::sse::PING;
 
-/// Largest upstream event, in bytes.
-pub(super) const MAX_EVENT: usize = 16 << 20;
 /// Output that is collected before it is passed on although the upstream has more.
 const BATCH: usize = 64 * 1024;
 
@@ -38,13 +35,7 @@ pub(super) struct Pump {
     worker: Rc<Worker>,
     model: Arc<Model>,
     upstream: Option<Body>,
-    content_type: String,
-    /// Unknown until the first bytes.
-    form: Option<Form>,
-    decoder: SseDecoder,
-    translator: StreamTranslator,
-    /// An answer that is no stream, until it is whole.
-    whole: BytesMut,
+    feed: Feed,
     clocks: Clocks,
     deadline: Pin<Box<OwnedNotified>>,
     watching: bool,
@@ -82,12 +73,8 @@ impl Pump {
         let deadline = worker.drain.deadline();
         Self {
             model,
-            content_type: answer.content_type(),
+            feed: Feed::new(answer.content_type(), context),
             upstream: Some(answer.body),
-            form: None,
-            decoder: SseDecoder::new(MAX_EVENT),
-            translator: StreamTranslator::new(context),
-            whole: BytesMut::new(),
             clocks,
             deadline,
             watching: false,
@@ -112,10 +99,10 @@ impl Pump {
             loop {
                 match self.read(cx, &mut out) {
                     Ok(Step::Over) => return Poll::Ready(Ok(())),
-                    Ok(_) if self.translator.started() => return Poll::Ready(Ok(())),
+                    Ok(_) if self.feed.translator.started() => return Poll::Ready(Ok(())),
                     Ok(Step::Batch) => continue,
                     Ok(Step::Waiting) => {}
-                    Err(error) if self.translator.started() => {
+                    Err(error) if self.feed.translator.started() => {
                         self.end_with(&error, &mut out);
                         return Poll::Ready(Ok(()));
                     }
@@ -126,7 +113,7 @@ impl Pump {
                 }
                 match std::task::ready!(self.clocks.poll(self.phase(), cx)) {
                     Due::Commit | Due::Ping => {
-                        self.translator.start(&mut out);
+                        self.feed.translator.start(&mut out);
                         return Poll::Ready(Ok(()));
                     }
                     due => return Poll::Ready(Err(self.overdue(due))),
@@ -150,7 +137,7 @@ impl Pump {
     }
 
     fn phase(&self) -> Phase {
-        Phase { committed: self.committed, finished: self.translator.finish_seen() }
+        Phase { committed: self.committed, finished: self.feed.translator.finish_seen() }
     }
 
     fn is_forced(&mut self, cx: &mut Context<'_>) -> bool {
@@ -190,69 +177,30 @@ impl Pump {
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, ApiError> {
         #[cfg(test)]
         super::tests::trip(bytes);
-        if self.form.is_none() {
-            self.form = Form::of(&self.content_type, bytes);
+        let done = self.feed.take(bytes, out, || self.clocks.event())?;
+        if self.feed.whole().len() > MAX_WHOLE {
+            return Err(self.told(Cause::TooLarge(MAX_WHOLE)));
         }
-        match self.form {
-            // Nothing but white space so far.
-            None => Ok(false),
-            Some(Form::Whole) => {
-                if self.whole.len() + bytes.len() > MAX_WHOLE {
-                    return Err(self.told(Cause::TooLarge(MAX_WHOLE)));
-                }
-                self.whole.extend_from_slice(bytes);
-                Ok(false)
-            }
-            Some(Form::Events) => {
-                self.decoder.push(bytes);
-                while let Some(event) = self.decoder.next_event() {
-                    let event = event.map_err(|e| ApiError::bad_gateway(e.to_string()))?;
-                    self.clocks.event();
-                    if is_done(event.data) {
-                        self.translator.finish(UpstreamEnd::DoneMarker, out)?;
-                        self.let_go();
-                        return Ok(true);
-                    }
-                    self.translator.push(event.name, event.data, out)?;
-                }
-                Ok(false)
-            }
+        if done {
+            self.let_go();
         }
+        Ok(done)
     }
 
     /// The upstream's body has ended, cleanly or not: the translator knows whether that was all.
     fn end(&mut self, fault: Option<Fault>, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        if self.form != Some(Form::Events)
-            && let Some(fault) = fault
-        {
-            return Err(fault.api_error(&self.model.provider.name));
-        }
-        match self.form {
-            Some(Form::Events) => {
-                if let Some(fault) = &fault {
-                    tracing::debug!(request_id = %self.record.request_id, %fault, "the upstream's stream broke");
-                }
-                while let Some(Ok(event)) = self.decoder.last_event() {
-                    if is_done(event.data) {
-                        return self.translator.finish(UpstreamEnd::DoneMarker, out);
-                    }
-                    self.translator.push(event.name, event.data, out)?;
-                }
-                self.translator.finish(UpstreamEnd::Eof, out)
+        match (self.feed.form(), fault) {
+            (Some(Form::Events), Some(fault)) => {
+                tracing::debug!(request_id = %self.record.request_id, %fault, "the upstream's stream broke");
             }
-            Some(Form::Whole) => {
-                let body = std::mem::take(&mut self.whole);
-                log::body(
-                    self.worker.config.log_body_max_chars,
-                    &self.record.request_id,
-                    "upstream answer",
-                    &body,
-                );
-                self.translator.push_completion(&body, out)?;
-                self.translator.finish(UpstreamEnd::Eof, out)
+            (_, Some(fault)) => return Err(fault.api_error(&self.model.provider.name)),
+            (Some(Form::Whole), None) => {
+                let max = self.worker.config.log_body_max_chars;
+                log::body(max, &self.record.request_id, "upstream answer", self.feed.whole());
             }
-            None => self.translator.finish(UpstreamEnd::Eof, out),
+            _ => {}
         }
+        self.feed.end(out)
     }
 
     /// Lets the connection end by itself, so that it can be used again.
@@ -303,7 +251,7 @@ impl Pump {
             }
             Due::Settled => {
                 self.upstream = None;
-                match self.translator.finish(UpstreamEnd::Eof, out) {
+                match self.feed.translator.finish(UpstreamEnd::Eof, out) {
                     Ok(()) => self.end_well(),
                     Err(error) => self.end_with(&error, out),
                 }
@@ -333,7 +281,7 @@ impl Pump {
         self.upstream = None;
         let mut error = error.clone();
         self.model.provider.api_key.blot(&mut error.message);
-        self.translator.fail(&error, out);
+        self.feed.translator.fail(&error, out);
         self.record.outcome = Outcome::Failed;
         self.record.error = error.message;
     }
@@ -366,17 +314,12 @@ pub(super) fn note(record: &mut Record, summary: &Summary) {
     }
 }
 
-/// `[DONE]`, white space around it or not.
-pub(super) fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
-}
-
 impl Drop for Pump {
     fn drop(&mut self) {
         if !self.committed || self.broken || std::thread::panicking() {
             return;
         }
-        let summary = self.translator.summary();
+        let summary = self.feed.translator.summary();
         note(&mut self.record, &summary);
         let max = self.worker.config.log_stream_text_preview_chars;
         log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes());

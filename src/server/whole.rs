@@ -5,14 +5,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
 use super::clocks::SETTLED;
-use super::form::Form;
-use super::pump::{MAX_EVENT, is_done};
-use crate::convert::{self, ReplyContext, UpstreamEnd, WholeAnswer, WholeTranslator};
+use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Cause, Fault, Stage};
 use crate::wire::anthropic::ApiError;
-use crate::wire::sse::SseDecoder;
 
 /// Reads and converts the answer; `upstream_timeout` bounds all of it.
 pub(super) async fn read(
@@ -62,13 +59,13 @@ pub(super) async fn read(
             }
             None => break fold.last()?,
         }
-        if fold.translator.finish_seen() {
+        if fold.finish_seen() {
             idle = SETTLED;
         }
         let silent = Instant::now() + idle;
         next = match timeout_at(until.min(silent), body.chunk()).await {
             Ok(next) => next,
-            Err(_) if fold.translator.finish_seen() => break UpstreamEnd::Eof,
+            Err(_) if fold.finish_seen() => break UpstreamEnd::Eof,
             Err(_) if until <= silent => return Err(late()),
             Err(_) => return Err(told(Fault::new(Stage::Body, Cause::Idle(idle)))),
         };
@@ -76,43 +73,7 @@ pub(super) async fn read(
     if end == UpstreamEnd::DoneMarker {
         body.linger();
     }
-    let whole = fold.translator.finish(end)?;
+    let whole = fold.finish(end)?;
     log::body(worker.config.log_body_max_chars, &record.request_id, "answer", &whole.body);
     Ok(whole)
-}
-
-/// Folds the events of a stream.
-struct Fold {
-    decoder: SseDecoder,
-    translator: WholeTranslator,
-}
-
-impl Fold {
-    fn new(context: ReplyContext) -> Self {
-        Self { decoder: SseDecoder::new(MAX_EVENT), translator: WholeTranslator::new(context) }
-    }
-
-    /// True: the stream said that it is done.
-    fn take(&mut self, bytes: &[u8]) -> Result<bool, ApiError> {
-        self.decoder.push(bytes);
-        while let Some(event) = self.decoder.next_event() {
-            let event = event.map_err(|e| ApiError::bad_gateway(e.to_string()))?;
-            if is_done(event.data) {
-                return Ok(true);
-            }
-            self.translator.push(event.name, event.data)?;
-        }
-        Ok(false)
-    }
-
-    /// The body has ended: takes the event that lacks its blank line.
-    fn last(&mut self) -> Result<UpstreamEnd, ApiError> {
-        while let Some(Ok(event)) = self.decoder.last_event() {
-            if is_done(event.data) {
-                return Ok(UpstreamEnd::DoneMarker);
-            }
-            self.translator.push(event.name, event.data)?;
-        }
-        Ok(UpstreamEnd::Eof)
-    }
 }

@@ -208,6 +208,11 @@ impl SseDecoder {
     }
 }
 
+/// OpenAI's end of a stream, `[DONE]`, white space around it or not.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
 /// `event: ping`, as Anthropic's API sends it.
 pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 

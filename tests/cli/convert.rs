@@ -130,7 +130,7 @@ fn options_that_do_not_fit_are_2() {
     ] {
         dir.run(args).exits(2).prints_nothing();
     }
-    dir.run("convert .").says(&["directories are not supported yet"]);
+    dir.run("convert .").says(&["several inputs need a directory", "-o DIR"]);
 }
 
 const RESPONSE: &str = r#"{"model":"up","choices":[{"message":{"role":"assistant","content":"Hi","reasoning_content":"Hm"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
@@ -271,4 +271,74 @@ fn events_come_while_the_input_is_still_open() {
     drop(input);
     assert!(lines.map(Result::unwrap).any(|l| l.contains("message_stop")));
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn directories_hold_more_than_files() {
+    use std::os::unix::fs::symlink;
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.0.join("in/sub")).unwrap();
+    dir.file("in/a.json", REQUEST).file("in/sub/b.json", REQUEST).file("elsewhere.json", REQUEST);
+    symlink("../..", dir.0.join("in/sub/loop")).unwrap();
+    symlink("nowhere", dir.0.join("in/broken")).unwrap();
+    symlink("../elsewhere.json", dir.0.join("in/linked.json")).unwrap();
+    // Reading a socket or a pipe that nobody writes to would wait for ever.
+    let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("in/socket")).unwrap();
+    let done = dir.run("convert -o out in").exits(1).prints_nothing().says(&[
+        "error: in/broken: cannot read it: ",
+        "skipped: in/sub/loop: a link to a directory",
+        "skipped: in/socket: neither a file nor a directory",
+        "3 converted, 1 failed, 2 skipped, 3 with losses",
+    ]);
+    // Progress is for terminals.
+    assert!(!done.stderr.contains(['\u{1b}', '\r']), "{done:?}");
+    for name in ["out/in/a.json", "out/in/sub/b.json", "out/in/linked.json"] {
+        assert_eq!(dir.read(name), dir.run("convert elsewhere.json").stdout, "{name}");
+    }
+    // A link to a directory that is named is followed.
+    symlink("in/sub", dir.0.join("named")).unwrap();
+    dir.run("convert --check named").exits(0).says(&["0 ok, 1 lossy, 0 failed, 1 skipped"]);
+    std::fs::create_dir(dir.0.join("nothing")).unwrap();
+    dir.run("convert -o out2 nothing").exits(1).says(&["there are no files below nothing"]);
+    dir.file("nothing/x.txt", "x");
+    dir.run("convert -o out2 nothing").exits(1).says(&["there was nothing to convert"]);
+    assert!(!dir.0.join("out2").exists());
+}
+
+#[test]
+fn outputs_of_many_are_whole_or_not_there() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.0.join("out")).unwrap();
+    dir.file("good.json", REQUEST).file("bad.json", "{\"messages\":[").file("out/bad.json", "old");
+    dir.run("convert -o out good.json bad.json").exits(1).says(&["1 converted, 1 failed"]);
+    assert_eq!(
+        (dir.read("out/bad.json").as_str(), dir.read("out/good.json").contains("claude-x")),
+        ("old", true)
+    );
+    // Again, over what the first run wrote.
+    dir.run("convert -o out good.json bad.json").exits(1).says(&["1 converted, 1 failed"]);
+    let names: Vec<_> =
+        std::fs::read_dir(dir.0.join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let done = dir.run_with("convert -o out - good.json", REQUEST.as_bytes(), &[]).exits(0);
+    assert_eq!(dir.read("out/stdin.json"), dir.read("out/good.json"), "{done:?}");
+    // An answer that is an error is written as the client gets it.
+    dir.file("error.sse", "data: {\"error\":{\"message\":\"m\"}}\n\n");
+    dir.run("convert -o out good.json error.sse")
+        .exits(1)
+        .says(&["error: error.sse: the answer is an error"]);
+    assert!(dir.read("out/error.sse").contains("\"type\":\"error\""));
+}
+
+#[test]
+fn a_diff_has_the_losses_on_demand_and_no_colour_in_a_pipe() {
+    let dir = Dir::new();
+    dir.file("request.json", REQUEST);
+    let done = dir.run("convert --diff --report request.json").exits(0).says(&["top_k: dropped:top_k"]);
+    assert!(done.stdout.contains("\n- \"top_k\": 5\n") && !done.stdout.contains('\u{1b}'), "{done:?}");
+    let done = dir.run("convert --color always --diff request.json").exits(0);
+    assert!(done.stdout.contains("\u{1b}[31m- \"top_k\": 5\u{1b}[0m\n"), "{done:?}");
+    let done = dir.run_with("convert --diff", REQUEST.as_bytes(), &[]).exits(0);
+    assert!(done.stdout.starts_with("--- <stdin>\n"), "{done:?}");
 }

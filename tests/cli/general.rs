@@ -1,35 +1,96 @@
 //! Help, version, exit codes, completions, pipes.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
+use claude_proxy::cli::args::Cli;
+use claude_proxy::cli::man;
 
 use crate::run::{Dir, command};
 
-const COMMANDS: [&str; 7] =
-    ["serve", "demo", "convert", "check-config", "models", "ping-upstream", "completions"];
+/// Every command, as `--help` lists them.
+fn commands() -> Vec<clap::Command> {
+    let mut whole = Cli::command();
+    whole.build();
+    whole.get_subcommands().cloned().collect()
+}
 
 #[test]
 fn help_goes_to_stdout_and_has_examples() {
     let dir = Dir::new();
     let done = dir.run("--help").exits(0);
-    for command in COMMANDS {
-        assert!(done.stdout.contains(command), "{command}");
+    for command in commands() {
+        let command = command.get_name();
+        assert!(done.stdout.contains(&format!("\n  {command} ")), "{command}");
         let help = dir.run(&format!("{command} --help")).exits(0);
-        assert!(help.stdout.contains(&format!("\nExamples:\n  claude-proxy {command}")), "{help:?}");
+        assert!(
+            help.stdout.contains("\nExamples:\n") && help.stdout.contains("\n  claude-proxy "),
+            "{help:?}"
+        );
         assert!(help.stdout.contains("--config"), "{help:?}");
         assert!(help.stderr.is_empty(), "{help:?}");
+        let short = dir.run(&format!("{command} -h")).exits(0);
+        assert!(!short.stdout.contains("Examples:"), "{short:?}");
     }
+    let version = dir.run("-V").exits(0);
+    assert!(
+        version.stdout.starts_with(&format!("claude-proxy {}", env!("CARGO_PKG_VERSION"))),
+        "{version:?}"
+    );
+    assert_eq!(version.stdout.lines().count(), 1);
     let version = dir.run("--version").exits(0);
-    assert_eq!(version.stdout, format!("claude-proxy {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(version.stdout.contains("\nfeatures: "), "{version:?}");
+}
+
+/// The words of a shell's line, without what the shell itself does with them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            (None, ' ') => words.push(String::new()),
+            (None, '|' | '<' | '>' | ')') => break,
+            _ => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+#[test]
+fn every_example_parses() {
+    let mut seen = 0;
+    let whole = Cli::command();
+    for command in commands().iter().chain([&whole]) {
+        let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        let examples = help.split_once("Examples:\n").unwrap().1;
+        let examples = examples.split("\n\n").next().unwrap();
+        for line in examples.lines() {
+            // Behind some spaces it says what the line is for.
+            let line = line.trim_start().split("   ").next().unwrap();
+            let (_, line) = line.split_once("claude-proxy ").unwrap_or_else(|| panic!("{line}"));
+            let line = words(&format!("claude-proxy {line}"));
+            let parsed = Cli::try_parse_from(&line);
+            assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
 }
 
 #[test]
 fn alone_it_prints_a_short_help() {
-    let done = Dir::new().run("").exits(2).prints_nothing().says(&["Usage: claude-proxy", "check-config"]);
-    assert!(done.stderr.lines().count() < 30, "{done:?}");
+    let done = Dir::new().run("").exits(2).prints_nothing().says(&["Usage: claude-proxy"]);
+    for command in ["init", "run", "serve", "ping-upstream", "check-config", "convert"] {
+        assert!(done.stderr.contains(command), "{command}");
+    }
+    assert!(done.stderr.lines().count() < 15, "{done:?}");
 }
 
 #[test]
@@ -101,4 +162,82 @@ fn completions_are_current() {
         );
     }
     assert_eq!(fs::read_dir(dir).unwrap().count(), files.len());
+}
+
+#[test]
+fn man_pages_are_current() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let pages = man::pages().unwrap();
+    for (name, page) in &pages {
+        let committed = fs::read_to_string(dir.join(name)).unwrap_or_default().replace("\r\n", "\n");
+        assert!(committed.as_bytes() == page, "man/{name} is old: run `cargo run -- man man`");
+    }
+    assert_eq!(fs::read_dir(dir).unwrap().count(), pages.len());
+}
+
+/// What the program offers for the last of these words.
+fn offers(dir: &Dir, words: &[&str]) -> Vec<String> {
+    let output = command(&dir.0, "-- claude-proxy")
+        .args(words)
+        .env("CLAUDE_PROXY_COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn completions_offer_models_and_profiles() {
+    let dir = Dir::new();
+    // A variable that is not set stops `serve`, but not this.
+    let config = |ids: [&str; 2]| {
+        let models = ids.map(|id| format!("{{\"id\":\"{id}\"}}")).join(",");
+        format!(
+            "{{\"providers\":[{{\"base_url\":\"http://h\",\"api_key\":\"${{X}}\",\"models\":[{models}]}}]}}"
+        )
+    };
+    dir.file("config.json", config(["glm", "org/deep:seek"]));
+    dir.file("other.json", config(["other", "more"]));
+    assert_eq!(offers(&dir, &["run", "--model", "g"]), ["glm"]);
+    assert_eq!(offers(&dir, &["env", "--model=org"]), ["--model=org/deep:seek"]);
+    assert_eq!(offers(&dir, &["ping-upstream", "glm", "org/deep:"]), ["org/deep:seek"]);
+    assert_eq!(offers(&dir, &["--config", "other.json", "convert", "--model", "o"]), ["other"]);
+    assert_eq!(offers(&dir, &["convert", "--config=other.json", "--model", "m"]), ["more"]);
+    assert_eq!(offers(&dir, &["convert", "--profile", "lla"]), ["llamacpp"]);
+    assert_eq!(offers(&dir, &["check-c"]), ["check-config"]);
+    assert!(offers(&dir, &["run", "--model", "x"]).is_empty());
+}
+
+#[test]
+#[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "this waits for another process")]
+fn ctrl_c_leaves_no_half_written_file() {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM] {
+        let dir = Dir::new();
+        let mut child = command(&dir.0, "convert -o out.sse -")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It waits for more of this stream.
+        let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+        child.stdin.as_mut().unwrap().write_all(event.repeat(2000).as_bytes()).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while dir.names().is_empty() {
+            assert!(Instant::now() < until, "no temporary file");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+        assert_eq!(dir.names(), [""; 0]);
+    }
 }

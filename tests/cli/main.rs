@@ -7,8 +7,10 @@ mod config;
 mod convert;
 mod fixtures;
 mod general;
+mod memory;
 mod ping;
 mod run;
+mod session;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;

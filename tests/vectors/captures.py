@@ -9,6 +9,7 @@ from pathlib import Path
 from compare import events_of
 from over_http import post
 from proxy import KEY, Proxy, binary, provider
+from replayed import CAPTURE, check
 from through_convert import fold
 from upstream import Answer, Upstream
 
@@ -82,7 +83,7 @@ def run(_cases=None):
     with open(CAPTURES / "INDEX.tsv") as f:
         rows = list(csv.DictReader(f, delimiter="\t"))
     config = {"ak": KEY, "providers": [provider(up.url, {"id": s, "remote_id": "m"}, profile=p) for s, p in PROFILES.items()]}
-    with Proxy(config) as proxy:
+    with Proxy(config, *CAPTURE) as proxy:
         for row in rows:
             name, status, streamed = f"{row['server']}/{row['case']}", int(row["status"]), row["answer"] == "sse"
             if row["case"] == "raw_models":
@@ -110,4 +111,5 @@ def run(_cases=None):
             except Exception as e:
                 wrong = f"{type(e).__name__}: {e}"
             yield f"convert capture {name}", wrong
+        yield from check(proxy, "captures")
     up.stop()

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 from compare import differs, error_differs, events_of, show, stream_differs  # noqa: E402
 from proxy import KEY, Proxy, provider  # noqa: E402
+from replayed import CAPTURE, check  # noqa: E402
 from upstream import Answer, Upstream, either  # noqa: E402
 
 PLAIN = {"model": "m", "max_tokens": 1024, "messages": [{"role": "user", "content": "q"}]}
@@ -121,11 +122,12 @@ def run(cases: list[dict]):
     for profile, group in by_profile.items():
         models = {(c["input"] if c["direction"] == "request" else c.get("request", PLAIN)).get("model", "m") for c in group}
         config = {"ak": KEY, "providers": [provider(up.url, *({"id": m} for m in sorted(models)), profile=profile)]}
-        with Proxy(config) as proxy:
+        with Proxy(config, *CAPTURE) as proxy:
             for case in group:
                 try:
                     for what, wrong in DIRECTIONS[case["direction"]](proxy, up, case):
                         yield f"http {case['name']}{' ' + what if what else ''}", wrong
                 except Exception as e:
                     yield f"http {case['name']}", f"{type(e).__name__}: {show(str(e))}"
+            yield from check(proxy, profile)
     up.stop()

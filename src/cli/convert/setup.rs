@@ -5,22 +5,29 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
+use super::capture::Folder;
 use crate::cli::args::{ConvertArgs, GlobalArgs};
 use crate::cli::exit::UsageError;
 use crate::config::{self, suggest};
 use crate::convert::{self, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use crate::observe::capture::meta::{CLIENT_REQUEST, META};
 use crate::wire::anthropic::Request;
 use crate::wire::json::Cursor;
 
 /// What a conversion has to know besides its input.
+#[derive(Clone)]
 pub(super) struct Setup {
     pub(super) profile: &'static Profile,
-    /// Of `--model`.
+    /// `--profile` or `--model` said so.
+    told: bool,
+    /// Of `--model`, or of the captured exchange.
     spec: Option<ModelSpec>,
     /// Who the upstream is, for error messages.
     pub(super) provider: String,
-    /// Of `--request`.
+    /// Of `--request`, or of the captured exchange.
     reply: Option<ReplyContext>,
+    /// Source of ids; none: the input itself.
+    seed: Option<u64>,
     /// Name of `--model`.
     model: Option<String>,
 }
@@ -34,9 +41,11 @@ impl Setup {
                 Some(profile) => profile,
                 None => bail!("the generic profile is missing from this build"),
             },
+            told: named.is_some(),
             spec: None,
             provider: "upstream".to_owned(),
             reply: None,
+            seed: None,
             model: args.model.clone(),
         };
         if let Some(name) = &args.model {
@@ -47,11 +56,38 @@ impl Setup {
                 bail!("the configuration has no model `{name}`{hint} (known: {})", ids.join(", "));
             };
             setup.profile = named.unwrap_or(model.profile);
+            setup.told = true;
             setup.provider.clone_from(&model.provider.name);
             setup.spec = Some(model.spec.clone());
         }
         if let Some(path) = &args.request {
             setup.reply = Some(setup.read_request(path)?);
+        }
+        Ok(setup)
+    }
+
+    /// For a file of a captured exchange: what the options leave open is as it was then. The
+    /// request is only read where `answer` needs it.
+    pub(super) fn of_exchange(&self, folder: &Folder, answer: bool) -> anyhow::Result<Self> {
+        let mut setup = self.clone();
+        let meta = &folder.meta;
+        setup.seed = Some(meta.seed);
+        if !self.told && !meta.profile.is_empty() {
+            let Some(profile) = Profile::named(&meta.profile) else {
+                bail!(
+                    "{}: this version has no profile `{}`; --profile names another",
+                    folder.dir.join(META).display(),
+                    meta.profile
+                );
+            };
+            setup.profile = profile;
+        }
+        if self.spec.is_none() && meta.model_id.is_some() {
+            setup.spec = Some(folder.spec());
+            setup.provider.clone_from(&meta.provider);
+        }
+        if answer && self.reply.is_none() {
+            setup.reply = Some(setup.read_request(&folder.dir.join(CLIENT_REQUEST))?);
         }
         Ok(setup)
     }
@@ -79,8 +115,10 @@ impl Setup {
     /// the model's name if no request does, and seeds the ids, so that the same input always
     /// gives the same output.
     pub(super) fn reply(&self, first: &[u8]) -> ReplyContext {
-        let digest = Sha256::digest(first);
-        let seed = digest.iter().take(8).fold(0u64, |n, byte| (n << 8) | u64::from(*byte));
+        let seed = self.seed.unwrap_or_else(|| {
+            let digest = Sha256::digest(first);
+            digest.iter().take(8).fold(0u64, |n, byte| (n << 8) | u64::from(*byte))
+        });
         if let Some(reply) = &self.reply {
             return ReplyContext { seed, provider: self.provider.clone(), ..reply.clone() };
         }

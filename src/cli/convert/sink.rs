@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::cli::Printer;
-use crate::cli::exit::UsageError;
+use crate::cli::tidy::{self, Watched};
 
 /// Standard output, or a file that appears whole or not at all.
 pub(super) enum Sink<'a> {
@@ -15,6 +15,8 @@ pub(super) enum Sink<'a> {
     File(Pending),
     /// A device or a pipe: nothing that could be replaced.
     Device(File),
+    /// Nothing is kept: `--check`.
+    Nowhere,
 }
 
 /// A file under another name, until it is whole.
@@ -23,18 +25,15 @@ pub(super) struct Pending {
     temporary: PathBuf,
     target: PathBuf,
     done: bool,
+    _watched: Watched,
 }
 
-impl<'a> Sink<'a> {
-    /// The sink that `-o` names, or standard output.
-    pub(super) fn open(output: Option<&Path>, printer: &'a mut Printer) -> anyhow::Result<Self> {
-        let Some(path) = output.filter(|p| p.as_os_str() != "-") else { return Ok(Self::Stdout(printer)) };
+impl Sink<'_> {
+    /// A file that appears whole or not at all.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                let message = format!("{} is a directory: -o names a file", path.display());
-                Err(UsageError(message).into())
-            }
+            Ok(meta) if meta.is_dir() => bail!("cannot write {}: it is a directory", path.display()),
             Ok(meta) if !meta.is_file() => {
                 let file = File::options().write(true).open(path).with_context(cannot)?;
                 Ok(Self::Device(file))
@@ -57,6 +56,7 @@ impl<'a> Sink<'a> {
                     .with_context(|| format!("cannot write {}", pending.target.display()))?;
             }
             Self::Device(file) => file.write_all(bytes)?,
+            Self::Nowhere => {}
         }
         Ok(())
     }
@@ -65,7 +65,7 @@ impl<'a> Sink<'a> {
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Stdout(printer) => Ok(printer.flush()?),
-            Self::File(_) | Self::Device(_) => Ok(()),
+            Self::File(_) | Self::Device(_) | Self::Nowhere => Ok(()),
         }
     }
 
@@ -74,6 +74,7 @@ impl<'a> Sink<'a> {
         match self {
             Self::Stdout(printer) => Ok(printer.flush()?),
             Self::Device(mut file) => Ok(file.flush()?),
+            Self::Nowhere => Ok(()),
             Self::File(mut pending) => {
                 let done = pending.commit();
                 done.with_context(|| format!("cannot write {}", pending.target.display()))
@@ -88,13 +89,14 @@ impl Pending {
         name.push(target.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = target.with_file_name(name);
+        let watched = tidy::watch(&temporary);
         let file = File::options().write(true).create_new(true).open(&temporary)?;
         if let Ok(meta) = fs::metadata(target) {
             // The file that is replaced keeps its permissions.
             fs::set_permissions(&temporary, meta.permissions())?;
         }
         let file = BufWriter::with_capacity(1 << 16, file);
-        Ok(Self { file, temporary, target: target.to_path_buf(), done: false })
+        Ok(Self { file, temporary, target: target.to_path_buf(), done: false, _watched: watched })
     }
 
     fn commit(&mut self) -> io::Result<()> {

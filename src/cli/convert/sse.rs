@@ -5,16 +5,15 @@ use std::io::{BufRead, BufReader, Read};
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 
-use super::Input;
+use super::input::{Foreign, Input};
+use super::one::write_error;
 use super::setup::Setup;
 use super::sink::Sink;
+use crate::convert::fold::MAX_EVENT;
 use crate::convert::{Losses, StreamTranslator, UpstreamEnd, WholeTranslator};
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::RawJson;
-use crate::wire::sse::{SseDecoder, SseEvent};
-
-/// Largest event, and largest line of a capture, in bytes.
-pub(super) const MAX_EVENT: usize = 16 << 20;
+use crate::wire::sse::{SseDecoder, SseEvent, is_done};
 
 /// How a conversion ended.
 pub(super) struct Ended {
@@ -133,7 +132,7 @@ impl Translator {
                 let error = end.and_then(|end| translator.finish(end, out)).err();
                 match &error {
                     Some(error) if translator.started() => translator.fail(error, out),
-                    Some(error) => super::write_error(error, out),
+                    Some(error) => write_error(error, out),
                     None => {}
                 }
                 Ended::new(translator.summary().losses, error)
@@ -145,7 +144,7 @@ impl Translator {
                     Ended::new(answer.summary.losses, None)
                 }
                 Err(error) => {
-                    super::write_error(&error, out);
+                    write_error(&error, out);
                     Ended::new(Losses::default(), Some(error))
                 }
             },
@@ -182,8 +181,11 @@ pub(super) fn convert(
             let Some(event) = event else { break };
             let event =
                 event.with_context(|| format!("{name}:{}: byte {}", capture.number, capture.bytes))?;
-            if event.data == b"[DONE]" {
+            if is_done(event.data) {
                 break 'read Ok(UpstreamEnd::DoneMarker);
+            }
+            if translator.is_none() && event.name == b"message_start" {
+                return Err(Foreign(format!("{name}: this is an Anthropic event stream already")).into());
             }
             if !is_object(event.data) && event.name != b"error" {
                 let what = if more { "no JSON object" } else { "cut off or no JSON object" };
@@ -208,7 +210,11 @@ pub(super) fn convert(
         bar.set_position(capture.bytes);
     };
     if translator.is_none() && end == Ok(UpstreamEnd::Eof) {
-        bail!("{name}: {} lines and no `data:` among them: this is no capture of a stream", capture.number);
+        let what = format!(
+            "{name}: {} lines and no `data:` among them: this is no capture of a stream",
+            capture.number
+        );
+        return Err(Foreign(what).into());
     }
     let mut ended = translator.unwrap_or_else(|| start(b"")).finish(end, &mut out);
     ended.skipped = skipped;

@@ -2,7 +2,7 @@
 
 /// What an upstream's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
     /// Server-sent events.
     Events,
     /// Anything else; JSON, one hopes.
@@ -12,7 +12,7 @@ pub(super) enum Form {
 impl Form {
     /// By the first bytes where they are unmistakable, for content types lie; else by the
     /// content type. None while there is only white space.
-    pub(super) fn of(content_type: &str, bytes: &[u8]) -> Option<Self> {
+    pub fn of(content_type: &str, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
         let first = bytes.first()?;
         Some(match first {

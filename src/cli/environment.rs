@@ -1,0 +1,235 @@
+//! The environment that points Claude Code at the proxy: `serve` tells it, `env` prints it,
+//! `run` sets it.
+
+use std::net::IpAddr;
+
+use super::args::EnvShell;
+use super::exit::UsageError;
+use crate::config::Config;
+use crate::config::route::matches;
+
+/// The variable that carries the key.
+pub(super) const TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
+/// Stands for a key that is not shown.
+pub(super) const PLACEHOLDER: &str = "<the value of `ak`>";
+/// Claude Code takes models that it does not know to have so many tokens.
+const ASSUMED_WINDOW: u64 = 1_000_000;
+/// The names that Claude Code asks for by itself, and how it is told others.
+const FAMILIES: [(&str, &str); 3] = [
+    ("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8"),
+    ("ANTHROPIC_DEFAULT_SONNET_MODEL", "claude-sonnet-4-8"),
+    ("ANTHROPIC_DEFAULT_HAIKU_MODEL", "claude-haiku-4-8"),
+];
+
+/// A variable and its value.
+pub(super) type Var = (&'static str, String);
+
+/// Where clients reach a proxy that listens on `host` and `port`.
+pub(super) fn base_url(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        // "Any address" is none that a client can ask.
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => format!("http://127.0.0.1:{port}"),
+        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => format!("http://[::1]:{port}"),
+        Ok(IpAddr::V6(ip)) => format!("http://[{ip}]:{port}"),
+        _ => format!("http://{host}:{port}"),
+    }
+}
+
+/// Every variable, [`TOKEN`] with `token` as its value. A session begins with `model`, or with
+/// the configuration's default or first; Claude Code's own names go where the aliases lead them.
+pub(super) fn variables(
+    config: &Config,
+    base_url: String,
+    token: String,
+    model: Option<&str>,
+) -> Result<Vec<Var>, UsageError> {
+    let mut vars = vec![("ANTHROPIC_BASE_URL", base_url), (TOKEN, token)];
+    let Some(main) = main_model(config, model)? else { return Ok(vars) };
+    vars.push(("ANTHROPIC_MODEL", main.to_owned()));
+    for (variable, name) in FAMILIES {
+        vars.push((variable, caught(config, name).unwrap_or(main).to_owned()));
+    }
+    let window = config.route(main).and_then(|m| m.spec.context_window);
+    if let Some(window) = window.filter(|w| *w < ASSUMED_WINDOW) {
+        vars.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", window.to_string()));
+    }
+    Ok(vars)
+}
+
+/// The model id that a name leads to by itself or by an alias, not by default.
+fn caught<'a>(config: &'a Config, name: &str) -> Option<&'a str> {
+    let itself = config.models.iter().map(|m| m.id.as_str()).find(|id| *id == name);
+    let alias = || config.aliases.iter().find(|(pattern, _)| matches(pattern, name));
+    itself.or_else(|| alias().map(|(_, id)| id.as_str()))
+}
+
+fn main_model<'a>(config: &'a Config, asked: Option<&'a str>) -> Result<Option<&'a str>, UsageError> {
+    let Some(asked) = asked else {
+        let first = || config.models.first().map(|m| m.id.as_str());
+        return Ok(config.default_model.as_deref().or_else(first));
+    };
+    if config.route(asked).is_some() {
+        return Ok(Some(asked));
+    }
+    let known: Vec<&str> = config.models.iter().map(|m| m.id.as_str()).collect();
+    Err(UsageError(format!("model `{asked}` is not configured; known: {}", known.join(", "))))
+}
+
+impl EnvShell {
+    /// As `$SHELL` says; without it, the system's habit.
+    pub(super) fn detect() -> Self {
+        let shell = std::env::var("SHELL").unwrap_or_default();
+        let name = shell.rsplit(['/', '\\']).next().unwrap_or_default();
+        match name.trim_end_matches(".exe") {
+            "fish" => Self::Fish,
+            "pwsh" | "powershell" => Self::Powershell,
+            "" if cfg!(windows) => Self::Powershell,
+            _ => Self::Bash,
+        }
+    }
+
+    /// The line that sets a variable to a text.
+    pub(super) fn set(self, name: &str, value: &str) -> String {
+        self.assign(name, &self.quoted(value))
+    }
+
+    /// The line that sets a variable to the value of another.
+    pub(super) fn copy(self, name: &str, other: &str) -> String {
+        self.assign(
+            name,
+            &match self {
+                Self::Bash | Self::Fish => format!("\"${other}\""),
+                Self::Powershell => format!("$env:{other}"),
+            },
+        )
+    }
+
+    /// The line that takes a variable away.
+    pub(super) fn unset(self, name: &str) -> String {
+        match self {
+            Self::Bash => format!("unset {name}"),
+            Self::Fish => format!("set -e {name}"),
+            Self::Powershell => format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue"),
+        }
+    }
+
+    /// The line that sets a variable to what this shell reads `word` as.
+    pub(super) fn assign(self, name: &str, word: &str) -> String {
+        match self {
+            Self::Bash => format!("export {name}={word}"),
+            Self::Fish => format!("set -gx {name} {word}"),
+            Self::Powershell => format!("$env:{name} = {word}"),
+        }
+    }
+
+    /// The command line that reads the lines of `env`.
+    pub(super) fn usage(self) -> &'static str {
+        match self {
+            Self::Bash => "eval \"$(claude-proxy env)\"",
+            Self::Fish => "claude-proxy env | source",
+            Self::Powershell => "claude-proxy env | Out-String | Invoke-Expression",
+        }
+    }
+
+    /// As the shell reads it back.
+    pub(super) fn quoted(self, word: &str) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+".contains(c);
+        let is_plain = !word.is_empty() && word.chars().all(plain);
+        match self {
+            Self::Bash | Self::Fish if is_plain => word.to_owned(),
+            Self::Bash => format!("'{}'", word.replace('\'', r"'\''")),
+            Self::Fish => format!("'{}'", word.replace('\\', r"\\").replace('\'', r"\'")),
+            Self::Powershell => {
+                // It takes typographic quotes for quotes.
+                let quote = |c| matches!(c, '\'' | '\u{2018}'..='\u{201b}');
+                let mut text = String::from("'");
+                for c in word.chars() {
+                    text.extend(std::iter::repeat_n(c, if quote(c) { 2 } else { 1 }));
+                }
+                text.push('\'');
+                text
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn config(json: &str) -> Config {
+        config::check(json, &|_| Err(std::env::VarError::NotPresent)).config.unwrap()
+    }
+
+    fn lines(config: &Config, model: Option<&str>) -> Vec<String> {
+        let vars = variables(config, base_url("0.0.0.0", 8888), "k".to_owned(), model).unwrap();
+        vars.iter().map(|(name, value)| EnvShell::Bash.set(name, value)).collect()
+    }
+
+    const ONE: &str = r#"{"ak": "sesame", "providers": [{"base_url": "http://localhost:1", "api_key": "k",
+        "models": [{"id": "org/glm 5", "context_window": 128000}]}]}"#;
+
+    #[test]
+    fn one_model_serves_every_name() {
+        assert_eq!(
+            lines(&config(ONE), None),
+            [
+                "export ANTHROPIC_BASE_URL=http://127.0.0.1:8888",
+                "export ANTHROPIC_AUTH_TOKEN=k",
+                "export ANTHROPIC_MODEL='org/glm 5'",
+                "export ANTHROPIC_DEFAULT_OPUS_MODEL='org/glm 5'",
+                "export ANTHROPIC_DEFAULT_SONNET_MODEL='org/glm 5'",
+                "export ANTHROPIC_DEFAULT_HAIKU_MODEL='org/glm 5'",
+                "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=128000",
+            ]
+        );
+    }
+
+    const TWO: &str = r#"{"providers": [{"base_url": "http://localhost:1", "api_key": "", "models": [
+        {"id": "big", "context_window": 1000000}, {"id": "small", "context_window": 64000}]}],
+        "default_model": "big", "aliases": {"claude-*haiku*": "small"}}"#;
+
+    #[test]
+    fn aliases_lead_the_names_that_they_catch() {
+        let config = config(TWO);
+        let told = lines(&config, None);
+        assert_eq!(
+            told[2..],
+            [
+                "export ANTHROPIC_MODEL=big",
+                "export ANTHROPIC_DEFAULT_OPUS_MODEL=big",
+                "export ANTHROPIC_DEFAULT_SONNET_MODEL=big",
+                "export ANTHROPIC_DEFAULT_HAIKU_MODEL=small",
+            ]
+        );
+        let told = lines(&config, Some("small"));
+        assert_eq!(told[2..4], ["export ANTHROPIC_MODEL=small", "export ANTHROPIC_DEFAULT_OPUS_MODEL=small"]);
+        assert_eq!(told.last().unwrap(), "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=64000");
+    }
+
+    #[test]
+    fn a_model_that_leads_nowhere_is_refused() {
+        let config = config(ONE);
+        let error = variables(&config, String::new(), String::new(), Some("glm")).unwrap_err();
+        assert_eq!(error.to_string(), "model `glm` is not configured; known: org/glm 5");
+    }
+
+    #[test]
+    fn addresses_can_be_asked() {
+        assert_eq!(base_url("::", 1), "http://[::1]:1");
+        assert_eq!(base_url("fe80::1", 1), "http://[fe80::1]:1");
+        assert_eq!(base_url("localhost", 1), "http://localhost:1");
+    }
+
+    #[test]
+    fn words_are_quoted_for_their_shell() {
+        let word = r"it's \ $HOME";
+        assert_eq!(EnvShell::Bash.set("A", word), r"export A='it'\''s \ $HOME'");
+        assert_eq!(EnvShell::Fish.set("A", word), r"set -gx A 'it\'s \\ $HOME'");
+        assert_eq!(EnvShell::Powershell.set("A", "it’s 'x'"), "$env:A = 'it’’s ''x'''");
+        assert_eq!(EnvShell::Powershell.copy("A", "B"), "$env:A = $env:B");
+        assert_eq!(EnvShell::Fish.copy("A", "B"), "set -gx A \"$B\"");
+        assert_eq!(EnvShell::Bash.set("A", ""), "export A=''");
+    }
+}
