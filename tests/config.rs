@@ -4,7 +4,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Checked, Config, Severity, check};
+use claude_proxy::config::{Checked, Code, Config, Severity, check};
 
 fn env(name: &str) -> Result<String, VarError> {
     match name {
@@ -27,7 +27,7 @@ fn config(text: &str) -> Config {
 /// `line:column severity code` of each finding.
 fn findings(text: &str) -> Vec<String> {
     let line = |f: &claude_proxy::config::Finding| {
-        format!("{}:{} {} {}", f.line, f.column, f.severity.as_str(), f.code)
+        format!("{}:{} {} {}", f.line, f.column, f.severity.as_str(), f.code.as_str())
     };
     checked(text).findings.iter().map(line).collect()
 }
@@ -36,7 +36,20 @@ fn findings(text: &str) -> Vec<String> {
 fn one(text: &str) -> (String, String) {
     let found = checked(text).findings;
     assert_eq!(found.len(), 1, "{text}\n{found:#?}");
-    (findings(text).remove(0), found[0].message.clone())
+    (findings(text).remove(0), found[0].sentence())
+}
+
+/// The findings of a text with this code: their places and what they say.
+fn coded(text: &str, code: Code) -> Vec<(String, String)> {
+    let found = checked(text).findings.into_iter().filter(|f| f.code == code);
+    found.map(|f| (format!("{}:{}", f.line, f.column), f.sentence())).collect()
+}
+
+/// What the one finding with this code says.
+fn said(text: &str, code: Code) -> String {
+    let mut found = coded(text, code);
+    assert_eq!(found.len(), 1, "{text}\n{found:#?}\n{:#?}", findings(text));
+    found.remove(0).1
 }
 
 /// A file with one provider, with more keys for it and for its model.
@@ -178,7 +191,7 @@ fn every_finding_of_a_file_comes_in_one_run() {
             "9:86 error wrong-type",
         ]
     );
-    let messages = checked(text).findings.into_iter().map(|f| f.message).collect::<Vec<_>>().join("\n");
+    let messages = checked(text).findings.into_iter().map(|f| f.sentence()).collect::<Vec<_>>().join("\n");
     for said in [
         "`port` should be a whole number from 0 to 65535, found a string",
         "unknown key `prot` in the top level, did you mean `port`?",
@@ -198,7 +211,7 @@ fn unknown_keys_stop_nothing() {
     let text = with(r#","extra":1"#, r#","foo":{"bar":1}"#);
     assert!(checked(&text).config.is_some());
     assert!(
-        checked(&text).findings.iter().all(|f| f.severity == Severity::Warning && f.code == "unknown-key")
+        checked(&text).findings.iter().all(|f| f.severity == Severity::Warning && f.code == Code::UnknownKey)
     );
     assert_eq!(checked(&text).findings.len(), 2);
 }
@@ -209,16 +222,58 @@ fn what_is_not_built_is_refused() {
         r#","api_keys":["a"]"#,
         r#","api_keys":[]"#,
         r#","api":"anthropic""#,
-        r#","ca_file":"x.pem""#,
+        r#","ca_file":"Cargo.toml""#,
         r#","proxy_url":"http://p:1""#,
     ] {
-        let (place, text) = one(&with(provider, ""));
-        assert!(place.ends_with("error not-supported"), "{place}");
-        assert!(text.contains("not supported yet: remove it"), "{text}");
+        let text = with(provider, "");
+        assert!(checked(&text).config.is_none(), "{provider}");
+        let text = said(&text, Code::NotSupported);
+        assert!(text.contains("not supported yet; remove it"), "{text}");
     }
-    let (place, _) = one(&with("", r#","fallbacks":["m"]"#));
-    assert!(place.ends_with("error not-supported"), "{place}");
+    let fallbacks = two(r#","fallbacks":["n"]"#, "");
+    assert!(one(&fallbacks).0.ends_with("error not-supported"));
     assert!(one(&with(r#","api":"grpc""#, "")).0.ends_with("error bad-value"));
+}
+
+#[test]
+fn what_is_not_built_is_checked_all_the_same() {
+    assert!(
+        said(&with(r#","ca_file":"no/such.pem""#, ""), Code::BadCaFile).contains("cannot read no/such.pem")
+    );
+    let text = with(r#","ca_file":"Cargo.toml""#, "");
+    assert!(said(&text, Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"), "{text}");
+    for bad in ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b"] {
+        said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
+    }
+    for good in ["http://p:1", "http://u:pw@p:1/", "http://[::1]:1"] {
+        assert_eq!(coded(&with(&format!(r#","proxy_url":"{good}""#), ""), Code::BadUrl), [], "{good}");
+    }
+    assert!(findings(&with(r#","ca_file":1"#, ""))[0].ends_with("wrong-type"));
+}
+
+/// A file with models `m` and `n`, with more keys for each.
+fn two(m: &str, n: &str) -> String {
+    with("", &format!("{m}}},{{\"id\":\"n\"{n}"))
+}
+
+#[test]
+fn fallbacks_that_lead_nowhere() {
+    let text = said(&two(r#","fallbacks":["nn"]"#, ""), Code::UnknownModel);
+    assert!(
+        text.contains("`providers[0].models[0].fallbacks[0]`") && text.contains("did you mean `n`?"),
+        "{text}"
+    );
+    assert!(said(&two(r#","fallbacks":["m"]"#, ""), Code::FallbackLoop).contains("(m -> m)"));
+    let found = coded(&two(r#","fallbacks":["n"]"#, r#","fallbacks":["m"]"#), Code::FallbackLoop);
+    assert_eq!(found.len(), 2);
+    assert!(found[0].1.contains("(m -> n -> m)") && found[1].1.contains("(n -> m -> n)"), "{found:?}");
+    // A diamond is no loop, and a loop further on is told where it is.
+    let models =
+        r#","fallbacks":["n","o"]},{"id":"n","fallbacks":["p"]},{"id":"o","fallbacks":["p"]},{"id":"p""#;
+    assert_eq!(coded(&with("", models), Code::FallbackLoop), []);
+    let models = r#","fallbacks":["n"]},{"id":"n","fallbacks":["o"]},{"id":"o","fallbacks":["n"]"#;
+    let found = coded(&with("", models), Code::FallbackLoop);
+    assert_eq!(found.len(), 2, "{found:?}");
 }
 
 #[test]
@@ -229,7 +284,7 @@ fn syntax_errors_have_a_place() {
         (
             "{\n  \"port\": 1,\n}",
             "3:1",
-            "expected a key in double quotes (JSON has no comma after the last entry)",
+            "expected a key in double quotes; JSON has no comma after the last entry",
         ),
         ("{\n  \"port\" 1\n}", "2:10", "expected `:`"),
         ("{\"a\": 1 \"b\": 2}", "1:9", "expected `,` or `}`"),
@@ -238,12 +293,34 @@ fn syntax_errors_have_a_place() {
         ("{} x", "1:4", "unexpected text"),
         ("{\"a\": 01}", "1:7", "invalid number"),
     ] {
-        let (at, message) = one(text);
-        assert_eq!(at, format!("{place} error syntax"), "{text}");
-        assert!(message.contains(said), "{message}");
+        let found = coded(text, Code::Syntax);
+        assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+        assert_eq!(found[0].0, place, "{text}");
+        assert!(found[0].1.contains(said), "{found:#?}");
+        assert!(checked(text).config.is_none());
     }
     assert_eq!(findings(&format!("\u{feff}{}", with("", ""))), Vec::<String>::new());
     assert_eq!(findings("\u{feff}[]"), ["1:1 error wrong-type"]);
+}
+
+#[test]
+fn a_syntax_error_hides_nothing_where_the_meaning_is_plain() {
+    let text = "{\n  // mine\n  \"port\": 70000,\n  \"prot\": 1\n  \"providers\": [{\"base_url\": \"h\", \"api_key\": \"\", \"models\": [],}],\n}";
+    assert_eq!(
+        findings(text),
+        [
+            "2:3 error syntax",
+            "3:11 error out-of-range",
+            "4:3 warning unknown-key",
+            "5:3 error syntax",
+            "5:30 error bad-url",
+            "5:60 warning no-models",
+            "5:63 error syntax",
+            "6:1 error syntax",
+        ]
+    );
+    // Where it is not, nothing is made up.
+    assert_eq!(findings("{\"port\": 1, \"providers\": ["), ["1:27 error syntax"]);
 }
 
 #[test]
@@ -372,4 +449,125 @@ fn secrets_are_in_no_debug_output_and_no_finding() {
     let bad = text.replace("\"sk-sentinel-1\"", "[\"sk-sentinel-1\"]").replace("-2\"", "-2\\n\"");
     let c = checked(&bad);
     assert!(c.config.is_none() && !format!("{c:?}").contains("sentinel"));
+}
+
+#[test]
+fn addresses_that_are_probably_wrong() {
+    let at = |url: &str| with("", "").replace("https://up.example", url);
+    for url in [
+        "https://h.example/v1/chat/completions",
+        "https://h.example/v1/messages",
+        "https://h.example/anthropic/",
+        "https://h.example/v1/models",
+    ] {
+        said(&at(url), Code::BaseUrlPath);
+    }
+    assert!(said(&at("https://h.example/v1/v1/"), Code::DoubledVersion).contains("`/v1/v1`"));
+    let text =
+        with(r#","completions_path":"/v1/chat/completions""#, "").replace("up.example", "up.example/v1");
+    assert!(said(&text, Code::DoubledVersion).contains("begins with it"));
+    let text = text.replace("up.example/v1", "up.example/v1/x");
+    assert_eq!(findings(&text), Vec::<String>::new());
+    for url in ["http://api.example.com", "http://8.8.8.8:8000", "HTTP://api.example.com/v1"] {
+        said(&at(url), Code::PlainHttp);
+    }
+    for url in
+        ["http://127.0.0.1:1", "http://gpu", "http://gpu.local:8000", "http://10.1.2.3", "http://[fd00::1]"]
+    {
+        assert_eq!(findings(&at(url)), Vec::<String>::new(), "{url}");
+    }
+}
+
+#[test]
+fn keys_that_are_none() {
+    let key = |key: &str| with("", "").replace("\"k\"", &format!("\"{key}\""));
+    for placeholder in ["sk-...", "YOUR_KEY", "<key>", "changeme", "xxx", "$KEY"] {
+        let text = said(&key(placeholder), Code::PlaceholderKey);
+        assert!(text.contains("`providers[0].api_key`") && !text.contains(placeholder), "{text}");
+    }
+    assert_eq!(findings(&key("${KEY}")), Vec::<String>::new());
+    said(&top(r#""ak": "change-me""#), Code::PlaceholderKey);
+    let text = top(r#""ak": "k""#);
+    assert!(said(&text, Code::ReusedKey).contains("`providers[0].api_key` is the same as `ak`"));
+    // Two empty keys are not the same key.
+    assert_eq!(findings(&top(r#""ak": """#).replace("\"k\"", "\"\"")), Vec::<String>::new());
+}
+
+#[test]
+fn times_that_cannot_be_meant() {
+    for keys in [
+        r#""upstream_timeout_seconds": 300000"#,
+        r#""stream_idle_timeout_seconds": 120000"#,
+        r#""connect_timeout_seconds": 10000"#,
+        r#""shutdown_grace_seconds": 30000"#,
+        r#""ping_interval_seconds": 15000"#,
+        r#""upstream_timeout_seconds": 0.3"#,
+        r#""connect_timeout_seconds": 0.01"#,
+        r#""ping_interval_seconds": 0.015"#,
+    ] {
+        assert!(one(&top(keys)).0.ends_with("warning absurd-timeout"), "{keys}");
+    }
+    assert!(one(&top(r#""ping_interval_seconds": 300"#)).0.ends_with("warning slow-ping"));
+    assert!(findings(&top(r#""ping_interval_seconds": 299, "stream_idle_timeout_seconds": 300"#)).is_empty());
+    // Only pings keep a client waiting for so long.
+    assert!(one(&top(r#""stream_idle_timeout_seconds": 301"#)).0.ends_with("note idle-beyond-client"));
+    let text = top(r#""stream_idle_timeout_seconds": 301, "ping_interval_seconds": 0"#);
+    assert!(one(&text).0.ends_with("warning idle-beyond-client"));
+}
+
+#[test]
+fn providers_that_logs_cannot_tell_apart() {
+    let provider = |more: &str, id: &str| {
+        format!(r#"{{"base_url":"https://up.example"{more},"api_key":"","models":[{{"id":"{id}"}}]}}"#)
+    };
+    let both = |a: &str, b: &str| format!(r#"{{"providers":[{},{}]}}"#, provider(a, "a"), provider(b, "b"));
+    assert!(one(&both(r#","name":"x""#, r#","name":"x""#)).0.ends_with("warning duplicate-name"));
+    assert!(one(&both(r#","name":"up.example""#, "")).0.ends_with("warning duplicate-name"));
+    assert!(one(&both("", "")).0.ends_with("note duplicate-name"));
+    assert_eq!(findings(&both(r#","name":"x""#, "")), Vec::<String>::new());
+}
+
+#[test]
+fn options_that_a_profile_contradicts() {
+    let of = |profile: &str, model: &str| with(&format!(r#","profile":"{profile}""#), model);
+    assert!(one(&of("deepseek", r#","vision":true"#)).0.ends_with("warning profile-conflict"));
+    assert!(one(&of("generic", r#","reasoning":true"#)).0.ends_with("note profile-conflict"));
+    for fine in [r#","vision":false,"reasoning":false"#, r#","tools":true,"reasoning":true"#] {
+        assert_eq!(findings(&of("deepseek", fine)), Vec::<String>::new(), "{fine}");
+    }
+    assert!(
+        one(&of("generic", r#","max_output_tokens":8192,"context_window":8192"#))
+            .0
+            .ends_with("window-too-small")
+    );
+    for (name, code) in [
+        ("messages", Code::DroppedRequired),
+        ("model", Code::DroppedRequired),
+        ("stream", Code::DroppedRequired),
+        ("top_k", Code::UnusedDrop),
+        ("max_completion_tokens", Code::UnusedDrop),
+    ] {
+        said(&of("generic", &format!(r#","drop_params":["{name}"]"#)), code);
+    }
+    assert!(
+        said(&of("generic", r#","drop_params":["temprature"]"#), Code::UnusedDrop)
+            .contains("mean `temperature`?")
+    );
+    assert_eq!(findings(&of("azure", r#","drop_params":["model","top_p"]"#)), Vec::<String>::new());
+    assert_eq!(
+        findings(&of("generic", r#","drop_params":["temperature","stream_options"]"#)),
+        Vec::<String>::new()
+    );
+    said(&of("generic", r#","drop_params":["seed"],"extra_body":{"seed":1}"#), Code::UnusedExtra);
+    for field in ["messages", "model", "stream", "tools"] {
+        said(&of("generic", &format!(r#","extra_body":{{"{field}":1}}"#)), Code::OverriddenField);
+    }
+    assert_eq!(findings(&of("generic", r#","extra_body":{"seed":1,"temperature":0}"#)), Vec::<String>::new());
+}
+
+#[test]
+fn every_code_of_a_finding_is_of_the_table() {
+    let codes: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
+    assert!(codes.len() > 40 && codes.contains(&"syntax"));
+    assert_eq!(Code::AliasLoop.severity(), Severity::Error);
 }

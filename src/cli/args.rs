@@ -320,9 +320,11 @@ pub enum To {
 Examples:
   claude-proxy check-config
   claude-proxy check-config --strict staging.json prod.json
-  claude-proxy check-config --json config.json
+  claude-proxy check-config --format github config.json
+  claude-proxy check-config --schema > config.schema.json
 
-Exit codes: 0 no errors, 1 errors (with --strict: or warnings), 2 the command line is wrong.")]
+Exit codes: 0 no errors, 1 errors (with --strict: or warnings), 2 the command line is wrong.
+docs/cli.md lists every code with an example.")]
 pub struct CheckConfigArgs {
     /// Files to check; `-` is standard input [default: as --config]
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -332,9 +334,34 @@ pub struct CheckConfigArgs {
     #[arg(long)]
     pub strict: bool,
 
-    /// Findings as JSON
-    #[arg(long)]
+    /// How findings look
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FindingFormat::Text)]
+    pub format: FindingFormat,
+
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+
+    /// Print the JSON Schema of the configuration, for editors, and check nothing
+    #[arg(long, conflicts_with_all = ["files", "strict", "format", "json"])]
+    pub schema: bool,
+}
+
+/// `check-config --format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FindingFormat {
+    /// As full on a terminal, else as short
+    Text,
+    /// With the line of the file, a caret and what to do
+    Full,
+    /// A line for each finding
+    Short,
+    /// One JSON object
+    Json,
+    /// Annotations of a GitHub Actions job
+    Github,
+    /// A SARIF 2.1.0 log, for code scanning
+    Sarif,
 }
 
 /// `models`.

@@ -102,6 +102,13 @@ impl Printer {
         self.closed.get()
     }
 
+    /// How many columns standard output has: `$COLUMNS`, else those of the terminal that it is.
+    pub fn width(&self) -> Option<usize> {
+        let told = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok());
+        let asked = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+        told.or_else(asked).filter(|n| *n > 0)
+    }
+
     /// Whether stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()

@@ -30,7 +30,8 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     }
     config.port = args.port.unwrap_or(config.port);
     if config.is_exposed() {
-        printer.warning(format_args!("{}", config::check::exposed(&config.host)));
+        let (message, help) = (config::check::exposed(&config.host), config::check::EXPOSED_HELP);
+        printer.warning(format_args!("{message}; {help}"));
     }
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
@@ -68,8 +69,8 @@ pub(super) fn configured(
     let loaded = config::load(&path)?;
     // Whether the proxy is open to others is only known with the options.
     for finding in loaded.findings.iter().filter(|f| f.code != config::check::EXPOSED) {
-        let Finding { line, column, message, .. } = finding;
-        let told = format!("{}:{line}:{column}: {message}", path.display());
+        let Finding { line, column, .. } = finding;
+        let told = format!("{}:{line}:{column}: {}", path.display(), finding.sentence());
         match finding.severity {
             Severity::Note => printer.note(format_args!("{CYAN}note:{CYAN:#} {told}")),
             Severity::Warning | Severity::Error => printer.warning(format_args!("{told}")),

@@ -1,16 +1,19 @@
 //! From the file's fields to a [`Config`]: defaults, and what fields say of each other.
 
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::code::Code;
 use super::expand::Env;
 use super::file::File;
 use super::finding::{Finding, Findings, Severity};
+use super::keys::{self, Key};
 use super::provider::Models;
-use super::read::{At, Read, Reader};
+use super::read::{At, Read as _, Reader};
 use super::suggest::did_you_mean;
-use super::tree;
-use super::{Config, Secret, route};
+use super::{Config, Secret, default, limits, route, syntax};
 
 /// A text that was checked.
 #[derive(Debug)]
@@ -21,135 +24,105 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Checks the text of a config.json. `env` tells environment variables.
+/// Checks the text of a config.json. `env` tells environment variables; relative paths in the
+/// file begin in the working directory.
 pub fn check(text: &str, env: Env<'_>) -> Checked {
+    check_in(text, env, Path::new(""), |_| None)
+}
+
+/// Checks the text of a file in directory `dir`. `exposed` is told where the first key stands
+/// that is written out, and says who else can read it.
+pub(super) fn check_in(
+    text: &str,
+    env: Env<'_>,
+    dir: &Path,
+    exposed: impl FnOnce(&Range<usize>) -> Option<(String, String)>,
+) -> Checked {
     let mut reader = Reader { env, findings: Findings::default() };
-    let config = match tree::parse(text) {
-        Ok(root) => File::read(&root, "", &mut reader).map(|file| config(file, &mut reader.findings)),
-        Err(e) => {
-            let hint = syntax_hint(text, e.at);
-            reader.findings.error("syntax", &(e.at..e.at + 1), "", format!("{}{hint}", e.what));
-            None
+    let root = syntax::parse(text, &mut reader.findings);
+    let file = root.and_then(|root| File::read(&root, "", &mut reader));
+    let mut findings = reader.findings;
+    let config = file.map(|file| {
+        let (config, written) = config(file, text, dir, &mut findings);
+        if let Some(span) = written
+            && let Some((message, help)) = exposed(&span)
+        {
+            findings.add(Code::ReadableByOthers, (&span, ""), message, help);
         }
-    };
-    let findings = reader.findings.finish(text);
+        config
+    });
+    let findings = findings.finish(text);
     let failed = findings.iter().any(|f| f.severity == Severity::Error);
     Checked { config: config.filter(|_| !failed), findings }
 }
 
-/// What is probably the matter where JSON cannot be read.
-fn syntax_hint(text: &str, at: usize) -> String {
-    let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
-    if rest.starts_with(['/', '#']) {
-        return " (JSON has no comments)".to_owned();
-    }
-    if rest.starts_with(['}', ']']) && before.trim_end().ends_with(',') {
-        return " (JSON has no comma after the last entry)".to_owned();
-    }
-    if !rest.is_empty() {
-        return String::new();
-    }
-    match unclosed(text) {
-        Some((bracket, at)) => {
-            let (line, column) = crate::wire::json::line_column(text.as_bytes(), at);
-            format!(": the `{bracket}` of line {line}, column {column} is not closed")
-        }
-        None if text.trim().is_empty() => ": the file is empty".to_owned(),
-        None => String::new(),
-    }
-}
-
-/// The innermost bracket that is open at the end.
-fn unclosed(text: &str) -> Option<(char, usize)> {
-    let mut open = Vec::new();
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' if !escaped => in_string = !in_string,
-            '{' | '[' if !in_string => open.push((c, at)),
-            '}' | ']' if !in_string => drop(open.pop()),
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    open.pop()
-}
-
-/// With errors in `findings` the result is of no use.
-fn config(file: File, findings: &mut Findings) -> Config {
+/// The configuration (with errors in `findings` it is of no use), and where the first key
+/// stands that is written out.
+fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Config, Option<Range<usize>>) {
     let host = host(file.host.as_ref(), findings);
+    let own_key = file.ak.as_ref().map(Key::new);
     let ak = ak(file.ak.as_ref(), findings);
-    for (limit, name) in [
-        (&file.max_body_bytes, "max_body_bytes"),
-        (&file.max_concurrent_requests, "max_concurrent_requests"),
-        (&file.workers, "workers"),
-    ] {
-        if let Some(At { value: 0, span, path }) = limit {
-            findings.error("out-of-range", span, path, format!("`{name}` has to be 1 or more"));
-        }
-    }
-    for (time, name) in [
-        (&file.upstream_timeout_seconds, "upstream_timeout_seconds"),
-        (&file.stream_idle_timeout_seconds, "stream_idle_timeout_seconds"),
-        (&file.connect_timeout_seconds, "connect_timeout_seconds"),
-    ] {
-        if let Some(At { value: Duration::ZERO, span, path }) = time {
-            let message = format!("`{name}` has to be more than 0: nothing can be answered in no time");
-            findings.error("out-of-range", span, path, message);
-        }
-    }
+    limits::check(&file, findings);
     let mut models = Models::default();
     if let Some(providers) = file.providers {
         if providers.value.is_empty() {
-            let message = "`providers` is empty: at least one upstream is needed".to_owned();
-            findings.error("no-providers", &providers.span, &providers.path, message);
+            let message = "`providers` is empty: at least one upstream is needed";
+            findings.add(Code::NoProviders, providers.spot(), message, "");
         }
         for provider in providers.value {
-            models.add(provider, findings);
+            models.add(provider, dir, findings);
         }
     }
+    let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     let ids = models.ids();
-    let known = || ids.iter().map(String::as_str);
-    if let Some(default) = &file.default_model
-        && !ids.contains(&default.value)
-    {
-        let hint = did_you_mean(&default.value, known());
+    models.fallbacks.check(&ids, findings);
+    if let Some(default) = file.default_model.as_ref().filter(|d| !ids.contains(&d.value)) {
+        let hint = did_you_mean(&default.value, ids.iter().map(String::as_str));
         let message = format!("`default_model` names no model: `{}`{hint}", default.value.escape_debug());
-        findings.error("unknown-model", &default.span, &default.path, message);
+        findings.add(Code::UnknownModel, default.spot(), message, route::known(&ids));
     }
     let aliases = file.aliases.map(|a| a.value.0).unwrap_or_default();
     route::check_aliases(&aliases, &ids, findings);
     let config = Config {
         ak,
         host,
-        port: or(file.port, 8888),
-        upstream_timeout: or(file.upstream_timeout_seconds, Duration::from_secs(300)),
-        stream_idle_timeout: or(file.stream_idle_timeout_seconds, Duration::from_secs(120)),
-        connect_timeout: or(file.connect_timeout_seconds, Duration::from_secs(10)),
-        ping_interval: or(file.ping_interval_seconds, Duration::from_secs(15)),
-        max_body_bytes: or(file.max_body_bytes, 32 << 20),
-        max_concurrent_requests: or(file.max_concurrent_requests, 1024),
-        shutdown_grace: or(file.shutdown_grace_seconds, Duration::from_secs(30)),
+        port: or(file.port, default::PORT),
+        upstream_timeout: or(file.upstream_timeout_seconds, Duration::from_secs(default::UPSTREAM_TIMEOUT)),
+        stream_idle_timeout: or(
+            file.stream_idle_timeout_seconds,
+            Duration::from_secs(default::STREAM_IDLE_TIMEOUT),
+        ),
+        connect_timeout: or(file.connect_timeout_seconds, Duration::from_secs(default::CONNECT_TIMEOUT)),
+        ping_interval: or(file.ping_interval_seconds, Duration::from_secs(default::PING_INTERVAL)),
+        max_body_bytes: or(file.max_body_bytes, default::MAX_BODY_BYTES),
+        max_concurrent_requests: or(file.max_concurrent_requests, default::MAX_CONCURRENT_REQUESTS),
+        shutdown_grace: or(file.shutdown_grace_seconds, Duration::from_secs(default::SHUTDOWN_GRACE)),
         workers: file
             .workers
             .map(|w| w.value)
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1),
-        log_body_max_chars: or(file.log_body_max_chars, 4096),
-        log_stream_text_preview_chars: or(file.log_stream_text_preview_chars, 256),
+        log_body_max_chars: or(file.log_body_max_chars, default::LOG_BODY_MAX_CHARS),
+        log_stream_text_preview_chars: or(
+            file.log_stream_text_preview_chars,
+            default::LOG_STREAM_TEXT_PREVIEW_CHARS,
+        ),
         default_model: file.default_model.map(|m| m.value),
         aliases: aliases.into_iter().map(|e| (e.key, e.at.value)).collect(),
         models: models.into_inner().into_iter().map(Arc::new).collect(),
     };
     if config.is_exposed() {
-        let (span, path) = file.host.as_ref().map_or((&(0..1), "host"), |h| (&h.span, h.path.as_str()));
-        findings.warning(EXPOSED, span, path, exposed(&config.host));
+        let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);
+        findings.add(EXPOSED, spot, exposed(&config.host), EXPOSED_HELP);
     }
-    config
+    (config, written)
 }
 
 /// Code of the warning about a proxy that serves the whole network without a key.
-pub const EXPOSED: &str = "open-without-key";
+pub const EXPOSED: Code = Code::OpenWithoutKey;
+
+/// What to do about that.
+pub const EXPOSED_HELP: &str = "set `ak`, or listen on 127.0.0.1";
 
 /// Text of that warning.
 pub fn exposed(host: &str) -> String {
@@ -163,28 +136,28 @@ fn or<T>(field: Option<At<T>>, default: T) -> T {
 }
 
 fn ak(field: Option<&At<String>>, findings: &mut Findings) -> Option<Secret> {
-    let At { value, span, path } = field?;
-    if value.is_empty() {
+    let at = field?;
+    if at.value.is_empty() {
         // As the original has it: an empty key is no key. From a variable that is an accident.
-        if span.len() > 2 {
-            let message = "`ak` is empty: anyone may come in. Set the variable, or remove `ak`".to_owned();
-            findings.error("empty-key", span, path, message);
+        if at.span.len() > 2 {
+            let message = "`ak` is empty: anyone may come in";
+            findings.add(Code::EmptyKey, at.spot(), message, "set the variable, or remove `ak`");
         }
         return None;
     }
-    super::provider::check_header_value(value, "`ak`", span, path, findings);
-    Some(Secret::new(value.clone()))
+    super::provider::check_header_value(&at.value, "`ak`", at.spot(), findings);
+    Some(Secret::new(at.value.clone()))
 }
 
 fn host(field: Option<&At<String>>, findings: &mut Findings) -> String {
-    let Some(At { value, span, path }) = field else { return "127.0.0.1".to_owned() };
+    let Some(at) = field else { return "127.0.0.1".to_owned() };
+    let value = &at.value;
     let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
     let is_name =
         !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
     if bare.parse::<std::net::IpAddr>().is_err() && !is_name {
-        let hint = if value.contains(':') { ": the port goes into `port`" } else { "" };
-        let message = format!("`host` should be an IP address or a host name{hint}");
-        findings.error("bad-host", span, path, message);
+        let help = if value.contains(':') { "the port goes into `port`" } else { "" };
+        findings.add(Code::BadHost, at.spot(), "`host` should be an IP address or a host name", help);
     }
     bare.to_owned()
 }

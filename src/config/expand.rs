@@ -2,29 +2,39 @@
 
 use std::env::VarError;
 
+use super::code::Code;
+
 /// Where the values of variables come from; `std::env::var` in the program.
 pub type Env<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
 /// Why a string cannot be expanded. Never holds a variable's value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ExpandError {
-    #[error("environment variable `{0}` is not set (write `$${{` for a literal `${{`)")]
+    #[error("environment variable `{0}` is not set")]
     Unset(String),
     #[error("environment variable `{0}` is not UTF-8")]
     NotUtf8(String),
     #[error(
-        "`${{` begins an environment variable, but no NAME in letters, digits and `_` with a `}}` follows \
-         (write `$${{` for a literal `${{`)"
+        "`${{` begins an environment variable, but no NAME in letters, digits and `_` with a `}}` follows"
     )]
     Malformed,
 }
 
 impl ExpandError {
     /// The finding's code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::Unset(_) => "unset-variable",
-            Self::NotUtf8(_) | Self::Malformed => "bad-variable",
+            Self::Unset(_) => Code::UnsetVariable,
+            Self::NotUtf8(_) | Self::Malformed => Code::BadVariable,
+        }
+    }
+
+    /// What to do.
+    pub(super) fn help(&self) -> String {
+        match self {
+            Self::Unset(name) => format!("export `{name}` first, or write `$${{` for a literal `${{`"),
+            Self::NotUtf8(_) => String::new(),
+            Self::Malformed => "write `${NAME}`, or `$${` for a literal `${`".to_owned(),
         }
     }
 }

@@ -1,17 +1,28 @@
 //! The shape of config.json: each key, its type, what it is for.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
 
-use super::read::{Anything, At, Entries, Read, Reader};
+use super::default;
+use super::provider::profile_names;
+use super::read::{At, Entries, Read, Reader};
+use super::schema::{Object, Shape};
 use super::tree::Node;
 
-/// Declares an object of the file: its keys, which of them are required, their types.
+/// Declares an object of the file: its keys, which of them are required, their types, their
+/// defaults, and what else JSON Schema can say of them.
+///
+/// `asked` is optional as far as this type goes, but an editor should ask for it.
 macro_rules! shape {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $need:ident $key:ident: $type:ty,)+ }) => {
-        $(#[$doc])*
-        pub(super) struct $name { $($(#[$fdoc])* pub(super) $key: Option<At<$type>>),+ }
+    ($(#[doc = $doc:literal])* $name:ident { $(
+        $(#[doc = $fdoc:literal])*
+        $need:ident $key:ident: $type:ty $(= $default:expr)? $(=> $more:tt)?,
+    )+ }) => {
+        $(#[doc = $doc])*
+        pub(super) struct $name { $($(#[doc = $fdoc])* pub(super) $key: Option<At<$type>>),+ }
 
         impl $name {
             /// Every key of this object.
@@ -23,76 +34,113 @@ macro_rules! shape {
 
             fn read(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
                 let members = reader.members(node, path, Self::KEYS)?;
-                Some(Self { $($key: reader.field(node, &members, path, stringify!($key), shape!($need))),+ })
+                Some(Self { $($key: reader.field(node, &members, path, stringify!($key), shape!(required $need))),+ })
+            }
+        }
+
+        impl Shape for $name {
+            fn shape(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<Self>()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let mut object = Object::new(stringify!($name), concat!($($doc, "\n"),*));
+                $(object.key(
+                    stringify!($key),
+                    concat!($($fdoc, "\n"),*),
+                    <$type>::shape(generator),
+                    shape!(asked $need),
+                    json!({ $("default": $default)? }),
+                    shape!(more $($more)?),
+                );)+
+                object.into_schema()
             }
         }
     };
-    (required) => { true };
-    (optional) => { false };
+    (required required) => { true };
+    (required $need:ident) => { false };
+    (asked optional) => { false };
+    (asked $need:ident) => { true };
+    (more) => { json!({}) };
+    (more $more:tt) => { json!($more) };
 }
 
+/// Said of what this version does not do.
+const LATER: &str = "Not supported yet: an error says so.";
+
 shape! {
-    /// The whole file.
+    /// The configuration of claude-proxy. Any string may hold `${NAME}`, which is replaced by that environment
+    /// variable; `$${` is a literal `${`.
     File {
-        /// Key for inbound requests, as `Authorization: Bearer` or `x-api-key`.
-        optional ak: String,
-        /// Address to listen on.
-        optional host: String,
-        /// Port to listen on.
-        optional port: u16,
-        /// How long the upstream may take: whole answers in total, streams until their first byte.
-        optional upstream_timeout_seconds: Duration,
-        /// Longest silence between two upstream chunks of a stream.
-        optional stream_idle_timeout_seconds: Duration,
-        /// DNS, TCP and TLS together.
-        optional connect_timeout_seconds: Duration,
-        /// An `event: ping` after that much silence towards the client; 0: none.
-        optional ping_interval_seconds: Duration,
-        /// Larger inbound bodies get 413.
-        optional max_body_bytes: usize,
-        /// Beyond it: 529.
-        optional max_concurrent_requests: usize,
-        /// Running streams may finish that long after SIGTERM.
-        optional shutdown_grace_seconds: Duration,
+        /// Key that clients must send, as `Authorization: Bearer` or `x-api-key`. Without it everybody may come in.
+        optional ak: String => {"examples": ["${CLAUDE_PROXY_KEY}"]},
+        /// Address to listen on. With another than loopback set `ak`.
+        optional host: String = "127.0.0.1" => {"minLength": 1},
+        /// Port to listen on; 0: any free one.
+        optional port: u16 = default::PORT,
+        /// How long the upstream may take, in seconds: whole answers in total, streams until their first byte.
+        optional upstream_timeout_seconds: Duration = default::UPSTREAM_TIMEOUT => {"exclusiveMinimum": 0},
+        /// Longest silence between two upstream chunks of a stream, in seconds.
+        optional stream_idle_timeout_seconds: Duration = default::STREAM_IDLE_TIMEOUT => {"exclusiveMinimum": 0},
+        /// How long DNS, TCP and TLS may take together, in seconds.
+        optional connect_timeout_seconds: Duration = default::CONNECT_TIMEOUT => {"exclusiveMinimum": 0},
+        /// After that many seconds of silence the client gets a `ping` event; 0: none.
+        optional ping_interval_seconds: Duration = default::PING_INTERVAL,
+        /// Larger requests get 413.
+        optional max_body_bytes: usize = default::MAX_BODY_BYTES => {"minimum": 1},
+        /// With more requests at once than this, the next ones get 529 right away.
+        optional max_concurrent_requests: usize = default::MAX_CONCURRENT_REQUESTS => {"minimum": 1},
+        /// How long running streams may go on after SIGTERM, in seconds.
+        optional shutdown_grace_seconds: Duration = default::SHUTDOWN_GRACE,
         /// Worker threads; the number of CPUs if not set.
-        optional workers: usize,
+        optional workers: usize => {"minimum": 1},
         /// Longest body text in a log line, in characters; 0 logs none.
-        optional log_body_max_chars: usize,
+        optional log_body_max_chars: usize = default::LOG_BODY_MAX_CHARS,
         /// Longest preview of a streamed answer's text in the log, in characters; 0 logs none.
-        optional log_stream_text_preview_chars: usize,
-        /// Model id for an unknown name.
+        optional log_stream_text_preview_chars: usize = default::LOG_STREAM_TEXT_PREVIEW_CHARS,
+        /// Id of the model that serves names which nothing else matches; without it they get 404.
         optional default_model: String,
-        /// Pattern to model id; `*` matches any run, the first match in file order wins.
-        optional aliases: Entries<String>,
+        /// Pattern to model id. `*` matches any run of characters; the first match in the order of the file wins.
+        optional aliases: Entries<String> = json!({}) => {"examples": [{"claude-*haiku*": "small", "claude-*": "big"}]},
         /// The upstreams.
-        required providers: Vec<At<Provider>>,
+        required providers: Vec<At<Provider>> => {"minItems": 1},
     }
 }
 
 shape! {
     /// One upstream.
     Provider {
-        /// In logs, metrics and errors; the host of `base_url` if not set.
-        optional name: String,
-        /// Where the upstream's API is; `completions_path` is appended.
-        required base_url: String,
-        /// Appended to `base_url` for Chat Completions.
-        optional completions_path: String,
-        /// Sent as `Authorization: Bearer`; "" sends no header.
-        optional api_key: String,
+        /// Its name in logs, metrics and errors; the host of `base_url` if not set.
+        optional name: String => {"minLength": 1},
+        /// Where the upstream's API is; `completions_path` is appended. A `/` at its end does not matter.
+        required base_url: String => {
+            "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#@]+$|\\$\\{",
+            "examples": ["https://api.openai.com", "http://127.0.0.1:11434"],
+        },
+        /// Appended to `base_url`. `/chat/completions` is the default if that ends in a version such as `/v1`.
+        optional completions_path: String = "/v1/chat/completions" => {"pattern": "^/[^#]*$|\\$\\{"},
+        /// Sent as `Authorization: Bearer`; "" sends no header (local servers).
+        asked api_key: String => {"examples": ["${API_KEY}"]},
         /// Several keys instead of `api_key`.
-        optional api_keys: Anything,
-        /// Quirks of the upstream; `auto` goes by host name, then by model name.
-        optional profile: String,
-        /// The protocol that the upstream speaks.
-        optional api: String,
+        optional api_keys: Vec<At<String>> => {"deprecated": true, "$comment": (LATER)},
+        /// How the upstream deviates from OpenAI's API. `auto` goes by host name, then by model name, and falls
+        /// back to `generic`.
+        optional profile: String = "auto" => {"anyOf": [{"enum": (profile_names())}, {"pattern": "\\$\\{"}]},
+        /// The protocol that the upstream speaks. `anthropic` is not supported yet: an error says so.
+        optional api: String = "openai" => {"anyOf": [{"enum": ["openai", "anthropic"]}, {"pattern": "\\$\\{"}]},
         /// Extra request headers.
-        optional headers: Entries<String>,
-        /// Extra PEM roots.
-        optional ca_file: Anything,
-        /// HTTP CONNECT proxy.
-        optional proxy_url: Anything,
-        /// What it serves.
+        optional headers: Entries<String> = json!({}),
+        /// A file of extra root certificates in PEM form.
+        optional ca_file: String => {"deprecated": true, "$comment": (LATER)},
+        /// An HTTP CONNECT proxy.
+        optional proxy_url: String => {"deprecated": true, "$comment": (LATER)},
+        /// The models that it serves.
         required models: Vec<At<Model>>,
     }
 }
@@ -101,15 +149,15 @@ shape! {
     /// One model.
     Model {
         /// The name that clients use; unique over all providers.
-        required id: String,
-        /// For people; the id if not set.
-        optional display_name: String,
+        required id: String => {"minLength": 1},
+        /// Its name for people; the id if not set.
+        optional display_name: String => {"minLength": 1},
         /// The name sent upstream; the id if not set.
-        optional remote_id: String,
+        optional remote_id: String => {"minLength": 1},
         /// A larger `max_tokens` is lowered to it.
-        optional max_output_tokens: u64,
-        /// Reported by `/v1/models` and used in context-overflow errors.
-        optional context_window: u64,
+        optional max_output_tokens: u64 => {"minimum": 1},
+        /// In tokens. Reported by `/v1/models` and used in errors about overflow.
+        optional context_window: u64 => {"minimum": 1},
         /// False: images become a text placeholder. By profile if not set.
         optional vision: bool,
         /// False: tools are not offered. By profile if not set.
@@ -117,11 +165,11 @@ shape! {
         /// False: reasoning is neither asked for nor sent back. By profile if not set.
         optional reasoning: bool,
         /// Model ids tried in order when this one fails before its first byte.
-        optional fallbacks: Anything,
+        optional fallbacks: Vec<At<String>> = json!([]) => {"deprecated": true, "$comment": (LATER)},
         /// Merged into the upstream request, last.
-        optional extra_body: Map<String, Value>,
-        /// Removed from the upstream request, last.
-        optional drop_params: Vec<At<String>>,
+        optional extra_body: Map<String, Value> = json!({}),
+        /// Names of fields that are removed from the upstream request, last.
+        optional drop_params: Vec<At<String>> = json!([]),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::code::Code;
+
 /// How much a [`Finding`] matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -25,17 +27,19 @@ impl Severity {
     }
 }
 
-/// One thing to say about a configuration file. Its text never holds a key.
+/// One thing to say about a configuration file. Its texts never hold a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
-    /// A stable name of this kind of finding: `unknown-key`.
-    pub code: &'static str,
+    /// What kind of finding it is.
+    pub code: Code,
     /// The place in the document: `providers[0].base_url`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong and what to do.
+    /// What is wrong.
     pub message: String,
+    /// What to do; empty if the message says it all.
+    pub help: String,
     /// The bytes of the file that it is about.
     pub span: Range<usize>,
     /// Line, from 1.
@@ -44,46 +48,71 @@ pub struct Finding {
     pub column: usize,
 }
 
+impl Finding {
+    /// What is wrong and what to do, in one line.
+    pub fn sentence(&self) -> String {
+        let Self { message, help, .. } = self;
+        match help.as_str() {
+            "" => message.clone(),
+            help if message.ends_with('?') => format!("{message} ({help})"),
+            help => format!("{message}; {help}"),
+        }
+    }
+
+    /// Line and column behind its last character, in the text that it was found in.
+    pub fn end(&self, text: &str) -> (usize, usize) {
+        let marked = text.get(self.span.clone()).unwrap_or_default();
+        if marked.contains('\n') {
+            return crate::wire::json::line_column(text.as_bytes(), self.span.end);
+        }
+        (self.line, self.column + marked.chars().count())
+    }
+}
+
 impl fmt::Display for Finding {
     /// `line:column: error[code]: text`; put the file's name before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, code, message, .. } = self;
-        write!(f, "{line}:{column}: {}[{code}]: {message}", self.severity.as_str())
+        let Self { line, column, code, .. } = self;
+        write!(f, "{line}:{column}: {}[{code}]: {}", self.severity.as_str(), self.sentence())
     }
 }
+
+/// A place in the file and in the document.
+pub(super) type Spot<'a> = (&'a Range<usize>, &'a str);
 
 /// Collects findings; places are filled in at the end, when the whole text is at hand.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(super) fn error(&mut self, code: &'static str, span: &Range<usize>, path: &str, message: String) {
-        self.add(Severity::Error, code, span, path, message);
+    /// Adds a finding of the code's own severity.
+    pub(super) fn add(
+        &mut self,
+        code: Code,
+        spot: Spot<'_>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.add_as(code.severity(), code, spot, message, help);
     }
 
-    pub(super) fn warning(&mut self, code: &'static str, span: &Range<usize>, path: &str, message: String) {
-        self.add(Severity::Warning, code, span, path, message);
-    }
-
-    pub(super) fn note(&mut self, code: &'static str, span: &Range<usize>, path: &str, message: String) {
-        self.add(Severity::Note, code, span, path, message);
+    /// Adds a finding that matters less than others of its code.
+    pub(super) fn add_as(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        (span, path): Spot<'_>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let (path, span) = (path.to_owned(), span.clone());
+        let (message, help) = (message.into(), help.into());
+        self.0.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
     }
 
     /// Something was said about that place already.
     pub(super) fn mention(&self, path: &str) -> bool {
         self.0.iter().any(|f| f.path == path)
-    }
-
-    fn add(
-        &mut self,
-        severity: Severity,
-        code: &'static str,
-        span: &Range<usize>,
-        path: &str,
-        message: String,
-    ) {
-        let (path, span) = (path.to_owned(), span.clone());
-        self.0.push(Finding { severity, code, path, message, span, line: 1, column: 1 });
     }
 
     /// The findings in the order of the file.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::check::check;
+use super::check::{Checked, check_in};
 use super::finding::{Finding, Severity};
 use super::{Config, mask};
 
@@ -63,12 +63,39 @@ pub fn locate(flag: Option<&Path>) -> PathBuf {
 /// Reads and checks a file, with the variables of this process's environment.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let text = read(path)?;
-    let checked = check(&text, &|name| std::env::var(name));
-    let findings = checked.findings;
-    match checked.config {
+    let Checked { config, findings } = check_file(path, &text);
+    match config {
         Some(config) => Ok(Loaded { config, findings }),
         None => Err(LoadError::Invalid { path: path.to_path_buf(), findings }),
     }
+}
+
+/// Checks a file whose text was read, and who else may read it.
+pub fn check_file(path: &Path, text: &str) -> Checked {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    check_in(text, &|name| std::env::var(name), dir, |_| others_read(path))
+}
+
+/// What is said, and what to do, if every user of this machine may read the file.
+#[cfg(unix)]
+fn others_read(path: &Path) -> Option<(String, String)> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// Read permission for others.
+    const OTHERS: u32 = 0o004;
+    let data = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let mode = data.permissions().mode() & 0o7777;
+    let message =
+        || format!("this key can be read by every user of this machine (the file's mode is {mode:04o})");
+    let help = || {
+        format!("chmod 600 {}, or name an environment variable that holds it: `${{NAME}}`", path.display())
+    };
+    (mode & OTHERS != 0).then(|| (message(), help()))
+}
+
+#[cfg(not(unix))]
+fn others_read(_: &Path) -> Option<(String, String)> {
+    None
 }
 
 /// The text of a file; `-` reads standard input.

@@ -50,8 +50,11 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
                 let reference = word.starts_with("${") && word.find('}') == Some(word.len() - 1);
                 if (top.armed || (top.secret && !is_key)) && !reference {
                     out.push(inside(&span, inner));
-                } else if let Some(credentials) = credentials(inner) {
-                    out.push(span.start + credentials.start..span.start + credentials.end);
+                } else {
+                    let place = inside(&span, inner);
+                    let text = text.get(place.clone()).unwrap_or_default();
+                    let found = credentials(text).into_iter().chain(query(text)).chain(stray(text));
+                    out.extend(found.map(|r| place.start + r.start..place.start + r.end));
                 }
                 // An armed value disarms, unless a colon follows: then it was a key after all.
                 top.armed = is_secret_key(word) && (is_key || !top.armed);
@@ -74,6 +77,31 @@ fn credentials(word: &str) -> Option<Range<usize>> {
     let start = word.find("://")? + 3;
     let authority = word.get(start..)?.split(['/', '?', '#']).next()?;
     Some(start..start + authority.rfind('@')?)
+}
+
+/// The query of a URL, or what looks like a key in that of a path.
+fn query(word: &str) -> Vec<Range<usize>> {
+    let Some((path, all)) = word.split_once('?') else { return Vec::new() };
+    let mut at = path.len() + 1;
+    let mut out = Vec::new();
+    if path.contains("://") {
+        out.push(at..word.len());
+        return out;
+    }
+    for part in all.split('&') {
+        if let Some((name, _)) = part.split_once('=')
+            && is_secret_key(name)
+        {
+            out.push(at + name.len() + 1..at + part.len());
+        }
+        at += part.len() + 1;
+    }
+    out
+}
+
+/// A key by its looks, wherever it was pasted.
+fn stray(word: &str) -> Option<Range<usize>> {
+    (word.starts_with("sk-") && word.len() >= 20).then_some(0..word.len())
 }
 
 enum Token {
@@ -174,6 +202,17 @@ mod tests {
         assert_eq!(all("{\"api_key\": \"${KEY}\"}"), "{\"api_key\": \"${KEY}\"}");
         assert!(!all("{\"api_key\": \"${KEY}tail\"}").contains("tail"));
         assert_eq!(all("{\"base_url\": \"https://u:pw@h/v1\"}"), "{\"base_url\": \"https://••••@h/v1\"}");
+    }
+
+    #[test]
+    fn queries_and_stray_keys_are_masked() {
+        assert_eq!(all("{\"base_url\": \"https://h/v1?key=pw\"}"), "{\"base_url\": \"https://h/v1?••••••\"}");
+        assert_eq!(
+            all("{\"completions_path\": \"/x?api-version=1&api-key=pw&y=2\"}"),
+            "{\"completions_path\": \"/x?api-version=1&api-key=••&y=2\"}"
+        );
+        assert!(!all("{\"name\": \"sk-0123456789abcdefghij\"}").contains("0123"));
+        assert_eq!(all("{\"id\": \"sk-model?\"}"), "{\"id\": \"sk-model?\"}");
     }
 
     #[test]

@@ -4,24 +4,33 @@
 //! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
 pub mod check;
+pub mod code;
+mod default;
 mod expand;
 mod file;
 pub mod finding;
+mod keys;
+mod limits;
 pub mod load;
 pub mod mask;
+mod network;
+mod options;
 mod provider;
 mod read;
 pub mod route;
+pub mod schema;
 pub mod secret;
 pub mod suggest;
+mod syntax;
 mod tree;
+mod unbuilt;
 mod url;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::{Checked, check};
+pub use code::Code;
 pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
@@ -126,8 +135,6 @@ impl Config {
 
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
-        let loopback = self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        self.ak.is_none() && !loopback
+        self.ak.is_none() && !network::is_loopback(&self.host)
     }
 }

@@ -1,15 +1,18 @@
 //! Checks of `providers[]` and their models.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::code::Code;
 use super::file;
-use super::finding::Findings;
+use super::finding::{Findings, Severity, Spot};
+use super::keys::Key;
 use super::read::{At, Entries};
 use super::suggest::did_you_mean;
+use super::unbuilt::{self, Fallbacks};
 use super::url::{self, Base};
-use super::{Model, Provider, Secret};
+use super::{Model, Provider, Secret, network, options};
 use crate::convert::{ModelSpec, Profile};
 
 /// The models read so far, over all providers.
@@ -20,6 +23,19 @@ pub(super) struct Models {
     ids: Vec<String>,
     /// Where each id was first used.
     first: HashMap<String, String>,
+    /// The name of each provider, and where it came from.
+    names: HashMap<String, Named>,
+    /// Every upstream's key.
+    pub(super) keys: Vec<Key>,
+    /// Every model's fallbacks.
+    pub(super) fallbacks: Fallbacks,
+}
+
+/// Where a provider got its name.
+struct Named {
+    path: String,
+    /// From its own `name`, not from the host of `base_url`.
+    written: bool,
 }
 
 impl Models {
@@ -34,34 +50,33 @@ impl Models {
     }
 
     /// Checks one provider and takes its models.
-    pub(super) fn add(&mut self, provider: At<file::Provider>, findings: &mut Findings) {
+    ///
+    /// Relative paths of files begin at `dir`.
+    pub(super) fn add(&mut self, provider: At<file::Provider>, dir: &Path, findings: &mut Findings) {
         let At { value: mut file, span, path } = provider;
-        refuse_unbuilt(&file, findings);
+        unbuilt::check(&file, dir, findings);
         let base = file.base_url.as_ref().and_then(|at| base(at, findings));
         let completions = completions_path(&file, base.as_ref(), findings);
         let profile = file.profile.as_ref().and_then(|at| profile(at, findings));
         if file.api_key.is_none() && file.api_keys.is_none() && !findings.mention(&format!("{path}.api_key"))
         {
-            let message = format!("missing key `api_key` in {path} (\"\" if the upstream needs none)");
-            findings.error("missing-key", &(span.start..span.start + 1), &format!("{path}.api_key"), message);
+            let message = format!("missing key `api_key` in {path}");
+            let spot = (&(span.start..span.start + 1), &*format!("{path}.api_key"));
+            findings.add(Code::MissingKey, spot, message, "\"\" if the upstream needs none");
         }
-        if let Some(At { value, span, path }) = &file.api_key {
-            check_header_value(value, &format!("`{path}`"), span, path, findings);
+        if let Some(at) = &file.api_key {
+            check_header_value(&at.value, &format!("`{}`", at.path), at.spot(), findings);
+            self.keys.push(Key::new(at));
         }
-        if let Some(At { value, span, path }) = &file.name {
-            check_name(value, span, path, findings);
+        if let Some(at) = &file.name {
+            check_name(at, findings);
         }
+        self.name(&file, base.as_ref(), findings);
         let headers = file.headers.take().map(|h| headers(h.value, findings)).unwrap_or_default();
         let models = file.models.take();
-        if let Some(At { value, span, path }) = &models
-            && value.is_empty()
-        {
-            findings.warning(
-                "no-models",
-                span,
-                path,
-                format!("`{path}` is empty: this provider is never used"),
-            );
+        if let Some(at) = models.as_ref().filter(|m| m.value.is_empty()) {
+            let message = format!("`{}` is empty: this provider is never used", at.path);
+            findings.add(Code::NoModels, at.spot(), message, "add a model, or remove the provider");
         }
         let provider = base.as_ref().map(|base| {
             Arc::new(Provider {
@@ -78,6 +93,35 @@ impl Models {
         }
     }
 
+    /// Notes the provider's name, and whether another has it.
+    fn name(&mut self, file: &file::Provider, base: Option<&Base>, findings: &mut Findings) {
+        let written = file.name.is_some();
+        let (name, at) = match (&file.name, &file.base_url, base) {
+            (Some(at), _, _) => (&at.value, at),
+            (None, Some(at), Some(base)) => (&base.host, at),
+            _ => return,
+        };
+        let Some(first) = self.names.get(name) else {
+            self.names.insert(name.clone(), Named { path: at.path.clone(), written });
+            return;
+        };
+        let (shown, path) = (name.escape_debug(), &first.path);
+        if written || first.written {
+            let message = format!("provider name `{shown}` is already used by `{path}`");
+            findings.add(
+                Code::DuplicateName,
+                at.spot(),
+                message,
+                "give each its own `name`: logs tell them apart by it",
+            );
+        } else {
+            // Several keys or paths of one host: fine, and so the original has it.
+            let message = format!("this provider is called `{shown}` like that of `{path}`");
+            let help = "give each a `name`: logs tell them apart by it";
+            findings.add_as(Severity::Note, Code::DuplicateName, at.spot(), message, help);
+        }
+    }
+
     fn model(
         &mut self,
         model: At<file::Model>,
@@ -85,36 +129,36 @@ impl Models {
         named: Option<&'static Profile>,
         findings: &mut Findings,
     ) {
-        let file = model.value;
-        if let Some(At { value: fallbacks, span, path }) = &file.fallbacks
-            && !fallbacks.empty
-        {
-            unsupported(path, span, "", findings);
-        }
+        let mut file = model.value;
         for limit in [&file.max_output_tokens, &file.context_window].into_iter().flatten() {
             if limit.value == 0 {
-                findings.error(
-                    "out-of-range",
-                    &limit.span,
-                    &limit.path,
-                    format!("`{}` has to be 1 or more", limit.path),
-                );
+                let message = format!("`{}` has to be 1 or more", limit.path);
+                findings.add(Code::OutOfRange, limit.spot(), message, "");
             }
         }
         for text in [&file.id, &file.display_name, &file.remote_id].into_iter().flatten() {
-            check_name(&text.value, &text.span, &text.path, findings);
+            check_name(text, findings);
+        }
+        let remote = file.remote_id.as_ref().or(file.id.as_ref()).map(|r| r.value.as_str());
+        let detected =
+            |(_, base): (_, &Base)| Profile::detect(&base.host, base.port, remote.unwrap_or_default());
+        let profile = named.or_else(|| provider.and_then(detected));
+        if let Some(profile) = profile {
+            options::check(&file, profile, findings);
+        }
+        let id = file.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
+        if let Some(fallbacks) = file.fallbacks.take() {
+            self.fallbacks.add(&id, fallbacks, findings);
         }
         let Some(At { value: id, span, path }) = file.id else { return };
         if let Some(first) = self.first.get(&id) {
             let message = format!("model id `{}` is already used by `{first}`", id.escape_debug());
-            findings.error("duplicate-model", &span, &path, message);
+            findings.add(Code::DuplicateModel, (&span, &path), message, "ids are unique over all providers");
         }
         self.ids.push(id.clone());
         self.first.entry(id.clone()).or_insert(path);
-        let Some((provider, base)) = provider else { return };
+        let (Some((provider, _)), Some(profile)) = (provider, profile) else { return };
         let remote_id = file.remote_id.map_or_else(|| id.clone(), |r| r.value);
-        let detected = || Profile::detect(&base.host, base.port, &remote_id);
-        let Some(profile) = named.or_else(detected) else { return };
         self.usable.push(Model {
             display_name: file.display_name.map_or_else(|| id.clone(), |d| d.value),
             id,
@@ -134,69 +178,61 @@ impl Models {
     }
 }
 
-/// Keys that are documented but not built: an error and never silence.
-fn refuse_unbuilt(file: &file::Provider, findings: &mut Findings) {
-    if let Some(at) = &file.api_keys {
-        unsupported(&at.path, &at.span, " and give one key in `api_key`", findings);
-    }
-    for at in [&file.ca_file, &file.proxy_url].into_iter().flatten() {
-        unsupported(&at.path, &at.span, "", findings);
-    }
-    match &file.api {
-        Some(At { value, span, path }) if value == "anthropic" => {
-            let message = format!(
-                "`{path}`: \"anthropic\" is not supported yet: remove it, and use an OpenAI-compatible upstream"
-            );
-            findings.error("not-supported", span, path, message);
-        }
-        Some(At { value, span, path }) if value != "openai" => {
-            let message = format!("`{path}` should be \"openai\", found \"{}\"", value.escape_debug());
-            findings.error("bad-value", span, path, message);
-        }
-        _ => {}
-    }
-}
-
-fn unsupported(path: &str, span: &Range<usize>, more: &str, findings: &mut Findings) {
-    findings.error("not-supported", span, path, format!("`{path}` is not supported yet: remove it{more}"));
-}
-
 fn base(at: &At<String>, findings: &mut Findings) -> Option<Base> {
-    let At { value, span, path } = at;
-    match url::base(value) {
+    let path = &at.path;
+    match url::base(&at.value) {
         Ok(base) => {
-            if base.whole_endpoint {
-                let message =
-                    format!("`{path}` ends in `/chat/completions`: leave that to `completions_path`");
-                findings.warning("base-url-path", span, path, message);
+            if let Some(end) = base.endpoint {
+                let help = format!(
+                    "leave `{end}` out: it is the address before `/v1/chat/completions` that is wanted"
+                );
+                findings.add(Code::BaseUrlPath, at.spot(), format!("`{path}` ends in `{end}`"), help);
+            }
+            if !base.encrypted && network::is_public(&base.host) {
+                let message = format!(
+                    "`{path}` is plain http to a public host: keys and conversations can be read on the way"
+                );
+                findings.add(Code::PlainHttp, at.spot(), message, "write `https://`");
             }
             Some(base)
         }
-        Err(what) => {
-            findings.error("bad-url", span, path, format!("`{path}` {what}"));
+        Err((what, help)) => {
+            findings.add(Code::BadUrl, at.spot(), format!("`{path}` {what}"), help);
             None
         }
     }
 }
 
 fn completions_path(file: &file::Provider, base: Option<&Base>, findings: &mut Findings) -> String {
-    if let Some(At { value, span, path }) = &file.completions_path {
-        if let Some(what) = url::path_error(value) {
-            findings.error("bad-url", span, path, format!("`{path}` {what}"));
+    if let Some(at) = &file.completions_path {
+        if let Some(what) = url::path_error(&at.value) {
+            findings.add(Code::BadUrl, at.spot(), format!("`{}` {what}", at.path), "");
         }
-        return value.clone();
+        if let Some(version) = base.and_then(|b| b.repeated_version(&at.value)) {
+            doubled(
+                &format!("`base_url` ends in `{version}` and `{}` begins with it", at.path),
+                at,
+                findings,
+            );
+        }
+        return at.value.clone();
     }
-    let Some(base) = base else { return String::new() };
-    if let (true, Some(at)) = (base.versioned, &file.base_url) {
-        let path = base.default_path();
+    let (Some(base), Some(at)) = (base, &file.base_url) else { return String::new() };
+    let path = base.default_path();
+    if let Some(version) = base.repeated_version("") {
+        doubled(&format!("`{}` ends in `{version}{version}`", at.path), at, findings);
+    } else if base.versioned {
         let message = format!(
-            "`{}` ends in a version, so only `{path}` is appended: requests go to {}{path} \
-             (`completions_path` changes that)",
+            "`{}` ends in a version, so only `{path}` is appended: requests go to {}{path}",
             at.path, base.url
         );
-        findings.note("default-path", &at.span, &at.path, message);
+        findings.add(Code::DefaultPath, at.spot(), message, "`completions_path` changes that");
     }
-    base.default_path().to_owned()
+    path.to_owned()
+}
+
+fn doubled(message: &str, at: &At<String>, findings: &mut Findings) {
+    findings.add(Code::DoubledVersion, at.spot(), message, "leave one of them out");
 }
 
 fn profile(at: &At<String>, findings: &mut Findings) -> Option<&'static Profile> {
@@ -206,69 +242,65 @@ fn profile(at: &At<String>, findings: &mut Findings) -> Option<&'static Profile>
     }
     let found = Profile::named(value);
     if found.is_none() {
-        let names: Vec<&str> =
-            std::iter::once("auto").chain(Profile::all().iter().map(|p| p.name.as_str())).collect();
+        let names = profile_names();
         let hint = did_you_mean(value, names.iter().copied());
-        let message = format!(
-            "`{path}`: unknown profile `{}`{hint} (known: {})",
-            value.escape_debug(),
-            names.join(", ")
-        );
-        findings.error("unknown-profile", span, path, message);
+        let message = format!("`{path}`: unknown profile `{}`{hint}", value.escape_debug());
+        findings.add(Code::UnknownProfile, (span, path), message, format!("known: {}", names.join(", ")));
     }
     found
+}
+
+/// What `profile` may be.
+pub(super) fn profile_names() -> Vec<&'static str> {
+    std::iter::once("auto").chain(Profile::all().iter().map(|p| p.name.as_str())).collect()
 }
 
 fn headers(entries: Entries<String>, findings: &mut Findings) -> Vec<(String, Secret)> {
     let mut out: Vec<(String, Secret)> = Vec::new();
     for entry in entries.0 {
         let (name, At { value, span, path }) = (entry.key, entry.at);
+        let spot = (&entry.key_span, path.as_str());
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(token) {
             let message = format!("`{path}`: not a valid header name");
-            findings.error("bad-header", &entry.key_span, &path, message);
+            findings.add(Code::BadHeader, spot, message, "names have only letters, digits and `-`");
         }
         let ours =
             ["host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"];
         if ours.iter().any(|o| name.eq_ignore_ascii_case(o)) {
-            let message = format!("`{path}`: this header is set by claude-proxy itself: remove it");
-            findings.error("bad-header", &entry.key_span, &path, message);
+            let message = format!("`{path}`: this header is set by claude-proxy itself");
+            findings.add(Code::BadHeader, spot, message, "remove it");
         }
         if out.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
-            let message = format!("`{path}`: this header is there already (case does not matter)");
-            findings.error("bad-header", &entry.key_span, &path, message);
+            let message = format!("`{path}`: this header is there already");
+            findings.add(Code::BadHeader, spot, message, "remove one of them: case does not matter");
         }
-        check_header_value(&value, &format!("`{path}`"), &span, &path, findings);
+        check_header_value(&value, &format!("`{path}`"), (&span, &path), findings);
         out.push((name, Secret::new(value)));
     }
     out
 }
 
 /// A key or a header has to fit into one header line. The value is not shown.
-pub(super) fn check_header_value(
-    value: &str,
-    what: &str,
-    span: &Range<usize>,
-    path: &str,
-    findings: &mut Findings,
-) {
-    let problem = if value.trim() != value {
-        "begins or ends with white space (a line end from a file?)"
+pub(super) fn check_header_value(value: &str, what: &str, spot: Spot<'_>, findings: &mut Findings) {
+    let (problem, help) = if value.trim() != value {
+        ("begins or ends with white space", "is it a line end from a file?")
     } else if value.chars().any(char::is_control) {
-        "has a control character in it"
+        ("has a control character in it", "")
     } else if !value.is_ascii() {
-        "has a character that is not ASCII"
+        ("has a character that is not ASCII", "")
     } else {
         return;
     };
-    findings.error("bad-header", span, path, format!("{what} {problem}: it cannot be sent as a header"));
+    findings.add(Code::BadHeader, spot, format!("{what} {problem}: it cannot be sent as a header"), help);
 }
 
 /// Names end up in log lines, tables and headers.
-fn check_name(value: &str, span: &Range<usize>, path: &str, findings: &mut Findings) {
-    if value.is_empty() {
-        findings.error("bad-value", span, path, format!("`{path}` is empty"));
-    } else if value.chars().any(char::is_control) {
-        findings.error("bad-value", span, path, format!("`{path}` has a control character in it"));
+fn check_name(at: &At<String>, findings: &mut Findings) {
+    let path = &at.path;
+    if at.value.is_empty() {
+        findings.add(Code::BadValue, at.spot(), format!("`{path}` is empty"), "");
+    } else if at.value.chars().any(char::is_control) {
+        findings.add(Code::BadValue, at.spot(), format!("`{path}` has a control character in it"), "");
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Number};
 
+use super::code::Code;
 use super::expand::{Env, expand};
-use super::finding::Findings;
+use super::finding::{Findings, Spot};
 use super::suggest::did_you_mean;
 use super::tree::{Member, Node, Value};
 
@@ -15,6 +16,13 @@ pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) span: Range<usize>,
     pub(super) path: String,
+}
+
+impl<T> At<T> {
+    /// Its place, for findings.
+    pub(super) fn spot(&self) -> Spot<'_> {
+        (&self.span, &self.path)
+    }
 }
 
 /// What reading needs and collects.
@@ -36,7 +44,7 @@ impl Reader<'_> {
     /// Says that a value is of the wrong type.
     pub(super) fn wrong_type<T>(&mut self, node: &Node, path: &str, expected: &str) -> Option<T> {
         let message = format!("`{path}` should be {expected}, found {}", node.value.kind());
-        self.findings.error("wrong-type", &node.span, path, message);
+        self.findings.add(Code::WrongType, (&node.span, path), message, "");
         None
     }
 
@@ -58,7 +66,8 @@ impl Reader<'_> {
             if !schema && !known.contains(&key) {
                 let hint = did_you_mean(key, known.iter().copied());
                 let message = format!("unknown key `{}` in {}{hint}", shown(key), place(path));
-                self.findings.warning("unknown-key", &member.key_span, &join(path, key), message);
+                let spot = (&member.key_span, &*join(path, key));
+                self.findings.add(Code::UnknownKey, spot, message, "");
             }
         }
         Some(members.iter().collect())
@@ -73,7 +82,8 @@ impl Reader<'_> {
                     shown(&member.key),
                     place(path)
                 );
-                self.findings.warning("duplicate-key", &member.key_span, &join(path, &member.key), message);
+                let spot = (&member.key_span, &*join(path, &member.key));
+                self.findings.add(Code::DuplicateKey, spot, message, "remove one of them");
             }
         }
     }
@@ -92,7 +102,7 @@ impl Reader<'_> {
             if required {
                 let message = format!("missing key `{key}` in {}", place(path));
                 let start = object.span.start;
-                self.findings.error("missing-key", &(start..start + 1), &path_here, message);
+                self.findings.add(Code::MissingKey, (&(start..start + 1), &path_here), message, "");
             }
             return None;
         };
@@ -109,12 +119,12 @@ impl Reader<'_> {
                 if let Some(name) = expanded.empty {
                     let message =
                         format!("`{path}` uses environment variable `{name}`, which is set but empty");
-                    self.findings.warning("empty-variable", span, path, message);
+                    self.findings.add(Code::EmptyVariable, (span, path), message, "");
                 }
                 Some(expanded.text)
             }
             Err(e) => {
-                self.findings.error(e.code(), span, path, format!("`{path}`: {e}"));
+                self.findings.add(e.code(), (span, path), format!("`{path}`: {e}"), e.help());
                 None
             }
         }
@@ -167,7 +177,7 @@ macro_rules! integer {
                 let number = text.parse().ok();
                 if number.is_none() {
                     let message = format!("`{path}` should be {}, found {text}", Self::EXPECTED);
-                    reader.findings.error("out-of-range", &node.span, path, message);
+                    reader.findings.add(Code::OutOfRange, (&node.span, path), message, "");
                 }
                 number
             }
@@ -178,6 +188,9 @@ integer!(u16, "a whole number from 0 to 65535");
 integer!(u64, "a whole number, 0 or more");
 integer!(usize, "a whole number, 0 or more");
 
+/// A hundred years: longer than any wait, short enough to be added to a clock.
+pub(super) const MOST_SECONDS: f64 = 3_155_760_000.0;
+
 impl Read for Duration {
     const EXPECTED: &'static str = "a number of seconds, 0 or more";
 
@@ -185,12 +198,10 @@ impl Read for Duration {
         let Value::Number(text) = &node.value else {
             return reader.wrong_type(node, path, Self::EXPECTED);
         };
-        // A hundred years: longer than any wait, short enough to be added to a clock.
-        let most = 3_155_760_000.0;
-        let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=most).contains(s));
+        let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=MOST_SECONDS).contains(s));
         if seconds.is_none() {
             let message = format!("`{path}` should be {}, found {text}", Self::EXPECTED);
-            reader.findings.error("out-of-range", &node.span, path, message);
+            reader.findings.add(Code::OutOfRange, (&node.span, path), message, "");
         }
         seconds.map(Self::from_secs_f64)
     }
@@ -264,25 +275,6 @@ impl Read for Map<String, serde_json::Value> {
     fn read(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
         let entries = Entries::<serde_json::Value>::read(node, path, reader)?;
         Some(entries.0.into_iter().map(|e| (e.key, e.at.value)).collect())
-    }
-}
-
-/// Accepts anything: what is not built yet is refused by [`super::check`], whatever it holds.
-pub(super) struct Anything {
-    /// An empty list or object.
-    pub(super) empty: bool,
-}
-
-impl Read for Anything {
-    const EXPECTED: &'static str = "a JSON value";
-
-    fn read(node: &Node, _: &str, _: &mut Reader<'_>) -> Option<Self> {
-        let empty = match &node.value {
-            Value::List(items) => items.is_empty(),
-            Value::Object(members) => members.is_empty(),
-            _ => false,
-        };
-        Some(Self { empty })
     }
 }
 

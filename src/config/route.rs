@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::code::Code;
 use super::finding::Findings;
 use super::read::Entry;
 use super::suggest::did_you_mean;
@@ -13,7 +14,7 @@ impl Config {
     ///
     /// Claude Code writes `[1m]` behind a name to ask for the long context window.
     pub fn route(&self, name: &str) -> Option<&Arc<Model>> {
-        let plain = name.strip_suffix("[1m]").or_else(|| name.strip_suffix("[1M]")).unwrap_or(name);
+        let plain = plain(name).unwrap_or(name);
         let by_id = |id: &str| self.models.iter().find(|m| m.id == id);
         by_id(name)
             .or_else(|| by_id(plain))
@@ -40,38 +41,76 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     last.map_or(rest.is_empty(), |part| rest.ends_with(part))
 }
 
+/// Whether every name that `later` fits is one that `earlier` fits: then `later` is never asked.
+///
+/// Exact, because a `*` of `later`, taken as a character, is fit by nothing but a `*` of
+/// `earlier`, and that fits all that the other one may stand for.
+fn covers(earlier: &str, later: &str) -> bool {
+    // A name with `[1m]` behind it is looked for both ways.
+    matches(earlier, later) || plain(later).is_some_and(|plain| matches(earlier, plain))
+}
+
+/// The name without a `[1m]` at its end, if it has one.
+fn plain(name: &str) -> Option<&str> {
+    name.strip_suffix("[1m]").or_else(|| name.strip_suffix("[1M]"))
+}
+
 /// Aliases that lead nowhere (errors) and those that can never be reached (warnings).
 pub(super) fn check_aliases(aliases: &[Entry<String>], ids: &[String], findings: &mut Findings) {
     for (n, alias) in aliases.iter().enumerate() {
         let (pattern, target) = (alias.key.escape_debug(), &alias.at.value);
-        let (span, path) = (&alias.at.span, alias.at.path.as_str());
+        let spot = alias.at.spot();
         if !ids.contains(target) {
             let shown = target.escape_debug();
             if let Some(through) = loops(aliases, n) {
-                let message = format!("alias `{pattern}` is a loop ({through}): name a model id");
-                findings.error("alias-loop", span, path, message);
+                let message = format!("alias `{pattern}` is a loop ({through})");
+                findings.add(Code::AliasLoop, spot, message, "name a model id");
             } else if aliases.iter().any(|a| matches(&a.key, target)) {
-                let message = format!(
-                    "alias `{pattern}` points to another alias, `{shown}`: name a model id, one step is all"
-                );
-                findings.error("unknown-model", span, path, message);
+                let message = format!("alias `{pattern}` points to another alias, `{shown}`");
+                findings.add(Code::UnknownModel, spot, message, "name a model id: one step is all");
             } else {
                 let hint = did_you_mean(target, ids.iter().map(String::as_str));
                 let message = format!("alias `{pattern}` points to an unknown model id `{shown}`{hint}");
-                findings.error("unknown-model", span, path, message);
+                findings.add(Code::UnknownModel, spot, message, known(ids));
             }
         }
-        if ids.contains(&alias.key) {
-            let message = format!("alias `{pattern}` is never used: a model has this id");
-            findings.warning("alias-shadowed", &alias.key_span, path, message);
-        } else if let Some(earlier) = aliases.iter().take(n).find(|e| matches(&e.key, &alias.key)) {
+        let spot = (&alias.key_span, alias.at.path.as_str());
+        let is_id = |name: &str| ids.iter().any(|id| id == name);
+        if is_id(&alias.key) || plain(&alias.key).is_some_and(is_id) {
+            let message = format!("alias `{pattern}` is never used: a model has this id, and ids come first");
+            findings.add(Code::AliasShadowed, spot, message, "remove it, or rename the model");
+        } else if let Some(earlier) = aliases.iter().take(n).find(|e| covers(&e.key, &alias.key)) {
+            let earlier = earlier.key.escape_debug();
             let message = format!(
-                "alias `{pattern}` is never used: `{}` before it matches everything that it does",
-                earlier.key.escape_debug()
+                "alias `{pattern}` is never used: `{earlier}` before it matches everything that it does"
             );
-            findings.warning("alias-shadowed", &alias.key_span, path, message);
+            findings.add(
+                Code::AliasShadowed,
+                spot,
+                message,
+                format!("move it before `{earlier}`, or remove it"),
+            );
         }
     }
+}
+
+/// Help that names the models there are.
+pub(super) fn known(ids: &[String]) -> String {
+    const MOST: usize = 12;
+    if ids.is_empty() {
+        return String::new();
+    }
+    let mut named: Vec<String> = Vec::new();
+    for id in ids.iter().map(|id| id.escape_debug().to_string()) {
+        if named.len() == MOST {
+            break;
+        }
+        if !named.contains(&id) {
+            named.push(id);
+        }
+    }
+    let more = if ids.len() > MOST { ", ..." } else { "" };
+    format!("known: {}{more}", named.join(", "))
 }
 
 /// The way from alias `start` back to itself, if following aliases leads there.
@@ -93,6 +132,48 @@ fn loops(aliases: &[Entry<String>], start: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_pattern_takes() {
+        for (earlier, later) in [
+            ("*", "a*"),
+            ("a*", "a*b"),
+            ("*a*", "*ba*"),
+            ("*a*", "a"),
+            ("a**", "a*"),
+            ("a*c", "a*b*c"),
+            ("x", "x[1m]"),
+            ("a*b", "a*b[1M]"),
+            ("**", "*"),
+        ] {
+            assert!(covers(earlier, later), "{earlier} {later}");
+        }
+        for (earlier, later) in [
+            ("a*b", "a*"),
+            ("a*", "*"),
+            ("*a*", "*"),
+            ("a", "a*"),
+            ("a*b*c", "a*c"),
+            ("x[1m]", "x"),
+            ("ab*", "a*b*"),
+        ] {
+            assert!(!covers(earlier, later), "{earlier} {later}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn covers_is_true_of_every_name(earlier in "[ab*]{0,5}", later in "[ab*]{0,5}", name in "[abc]{0,7}") {
+            if covers(&earlier, &later) && matches(&later, &name) {
+                proptest::prop_assert!(matches(&earlier, &name));
+            }
+            // A letter that neither has, in place of each star, is a name that only `*` fits.
+            if !covers(&earlier, &later) {
+                let odd = later.replace('*', "z");
+                proptest::prop_assert!(matches(&later, &odd) && !matches(&earlier, &odd));
+            }
+        }
+    }
 
     #[test]
     fn star_is_any_run() {

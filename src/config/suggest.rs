@@ -5,12 +5,15 @@
 /// Near enough: at most a third of the word's characters differ (one may in any word of two).
 /// Neighbours that changed places count once; case counts half.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = match word.chars().count() {
+    let length = word.chars().count();
+    let limit = match length {
         0 | 1 => 1,
         n => (n / 3).max(1) * 2,
     };
     candidates
         .into_iter()
+        // So much is missing or too much anyway; a pasted text of any length costs nothing.
+        .filter(|c| c.chars().count().abs_diff(length) * 2 <= limit)
         .map(|c| (distance(word, c), c))
         .filter(|(d, _)| *d <= limit)
         .min_by_key(|(d, _)| *d)

@@ -13,50 +13,67 @@ pub(super) struct Base {
     pub(super) port: Option<u16>,
     /// The path ends in a version segment: `/v1`, `/api/paas/v4`, `/v1beta/openai`.
     pub(super) versioned: bool,
-    /// The path is that of the endpoint itself, a common mistake.
-    pub(super) whole_endpoint: bool,
+    /// The path is that of an endpoint itself, a common mistake: its end.
+    pub(super) endpoint: Option<&'static str>,
+    /// `https`.
+    pub(super) encrypted: bool,
 }
 
-/// Reads a `base_url`. The error is what is wrong with it, without the URL: it may hold a password.
-pub(super) fn base(url: &str) -> Result<Base, &'static str> {
+/// Ends of paths that are not what stands before `/v1/chat/completions`.
+const ENDPOINTS: &[&str] = &[
+    "/chat/completions",
+    "/completions",
+    "/v1/responses",
+    "/v1/models",
+    "/v1/messages",
+    "/messages",
+    "/anthropic",
+];
+
+/// Reads a `base_url`. The error is what is wrong with it and what to do, without the URL: it
+/// may hold a password.
+pub(super) fn base(url: &str) -> Result<Base, (&'static str, &'static str)> {
     const SCHEME: &str = "has to begin with `http://` or `https://`";
-    let (scheme, rest) = url.split_once("://").ok_or(SCHEME)?;
-    if !(scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) {
-        return Err(SCHEME);
+    const HTTPS: &str = "write `https://HOST`, or `http://` for a server of your own";
+    let (scheme, rest) = url.split_once("://").ok_or((SCHEME, HTTPS))?;
+    let encrypted = scheme.eq_ignore_ascii_case("https");
+    if !(encrypted || scheme.eq_ignore_ascii_case("http")) {
+        return Err((SCHEME, HTTPS));
     }
     if rest.contains('#') {
-        return Err("must not have a fragment (`#`)");
+        return Err(("must not have a fragment (`#`)", "remove it"));
     }
     if rest.contains('?') {
-        return Err("must not have a query (`?`): put it into `completions_path`");
+        return Err(("must not have a query (`?`)", "put it into `completions_path`"));
     }
     let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
-        return Err("must not have a user name or password: use `api_key` or `headers`");
+        return Err(("must not have a user name or password", "use `api_key` or `headers`"));
     }
     let uri: Uri = url.parse().map_err(|_| {
-        if url.is_ascii() {
-            "is not a valid URL"
+        let help = if url.is_ascii() {
+            ""
         } else {
-            "is not a valid URL: write a host name with other than ASCII letters in its `xn--` form"
-        }
+            "write a host name with other than ASCII letters in its `xn--` form"
+        };
+        ("is not a valid URL", help)
     })?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     if host.is_empty() {
-        return Err("has no host");
+        return Err(("has no host", ""));
     }
     let port_text = authority.rsplit_once(':').filter(|(_, p)| !p.ends_with(']')).map(|(_, p)| p);
     let port = uri.port_u16();
     if port_text.is_some() && port.is_none_or(|p| p == 0) {
-        return Err("has no valid port after the `:` (1 to 65535)");
+        return Err(("has no valid port after the `:`", "ports are 1 to 65535"));
     }
     let url = url.trim_end_matches('/').to_owned();
     let path = uri.path().trim_end_matches('/');
     let mut segments = path.rsplit('/');
     let last = segments.next().unwrap_or_default();
     let versioned = is_version(last) || (last == "openai" && segments.next().is_some_and(is_version));
-    let whole_endpoint = path.ends_with("/chat/completions");
-    Ok(Base { url, host, port, versioned, whole_endpoint })
+    let endpoint = ENDPOINTS.iter().copied().find(|end| path.ends_with(end));
+    Ok(Base { url, host, port, versioned, endpoint, encrypted })
 }
 
 /// `v1`, `v4`, `v1beta`, `v1alpha2`.
@@ -73,6 +90,19 @@ impl Base {
         if self.versioned { "/chat/completions" } else { "/v1/chat/completions" }
     }
 
+    /// The version that would come twice if `path` followed: `/v1`. With an empty path: the
+    /// version that the URL itself ends in twice.
+    pub(super) fn repeated_version(&self, path: &str) -> Option<String> {
+        let whole = format!("{}{path}", self.url);
+        let mut segments = whole.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            if is_version(segment) && segments.peek() == Some(&segment) {
+                return Some(format!("/{segment}"));
+            }
+        }
+        None
+    }
+
     /// Where the model list is, beside `completions_path`.
     pub(super) fn models_url(&self, completions_path: &str) -> String {
         let (path, query) = match completions_path.split_once('?') {
@@ -83,6 +113,18 @@ impl Base {
         let parent = beside.unwrap_or(if self.versioned { "" } else { "/v1" });
         format!("{}{parent}/models{query}", self.url)
     }
+}
+
+/// What is wrong with a `proxy_url`. Unlike a `base_url` it may hold a name and password.
+pub(super) fn proxy_error(url: &str) -> Option<&'static str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Some("has to begin with `http://`") };
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Some("has to begin with `http://`: it is an HTTP CONNECT proxy");
+    }
+    let authority = rest.trim_end_matches('/');
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let fits = !host.is_empty() && !host.contains('/') && format!("http://{host}").parse::<Uri>().is_ok();
+    (!fits).then_some("is not `http://HOST:PORT`")
 }
 
 /// What is wrong with a `completions_path`.

@@ -8,6 +8,7 @@ mod calls;
 pub mod count;
 pub mod error;
 pub mod feed;
+mod fields;
 pub mod fold;
 pub mod form;
 mod history;

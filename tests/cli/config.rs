@@ -134,7 +134,9 @@ fn the_example_is_fine() {
     let text = fs::read_to_string(&example).unwrap();
     let names: Vec<&str> = text.split("${").skip(1).filter_map(|t| t.split('}').next()).collect();
     assert!(names.len() >= 2, "{names:?}");
-    let env: Vec<(&str, &str)> = names.iter().map(|n| (*n, "sk-1")).collect();
+    // Each its own: a key used twice is a finding.
+    let keys: Vec<String> = (0..names.len()).map(|n| format!("sk-{n}")).collect();
+    let env: Vec<(&str, &str)> = names.iter().copied().zip(keys.iter().map(String::as_str)).collect();
     let dir = Dir::new();
     dir.file("config.json", &text);
     let done = dir.run_with("check-config --strict", b"", &env).exits(0);

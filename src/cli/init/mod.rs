@@ -15,7 +15,7 @@ use super::exit::UsageError;
 use super::output::{BOLD, CYAN};
 use super::remote::{self, Listed, Listing};
 use super::{Exit, Printer, ping, progress, tidy};
-use crate::config::{self, Config, Severity};
+use crate::config::{self, Config, Finding, Severity};
 use crate::convert::Profile;
 use crate::upstream::Limits;
 use ask::Prompts;
@@ -232,14 +232,10 @@ async fn ask_list(draft: &Draft, printer: &mut Printer) -> anyhow::Result<Vec<Li
 fn check(draft: &Draft, printer: &mut Printer) -> anyhow::Result<Config> {
     let text = draft.text(None);
     // A variable that is not set yet was told already.
-    let env = |name: &str| std::env::var(name).or_else(|_| Ok("unset".to_owned()));
+    let env = |name: &str| std::env::var(name).or_else(|_| Ok(format!("unset-{name}")));
     let checked = config::check(&text, &env);
-    let errors: Vec<&str> = checked
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Error)
-        .map(|f| f.message.as_str())
-        .collect();
+    let errors: Vec<String> =
+        checked.findings.iter().filter(|f| f.severity == Severity::Error).map(Finding::sentence).collect();
     match checked.config {
         Some(config) => Ok(config),
         None => Err(UsageError(errors.join("; ")).into()),
@@ -247,7 +243,7 @@ fn check(draft: &Draft, printer: &mut Printer) -> anyhow::Result<Config> {
     .inspect(|_| {
         let warnings = checked.findings.iter().filter(|f| f.severity == Severity::Warning);
         if draft.is_whole() {
-            warnings.for_each(|f| printer.warning(format_args!("{}", f.message)));
+            warnings.for_each(|f| printer.warning(format_args!("{}", f.sentence())));
         }
     })
 }
