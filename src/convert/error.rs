@@ -1,10 +1,12 @@
 //! Upstream errors in Anthropic's words.
 //!
 //! The upstream's own words stay; only what clients act on is re-worded: overflow of the
-//! context (Claude Code compacts on it) and a refused key.
+//! context (Claude Code compacts on it), a `max_tokens` beyond the model (it asks for less) and
+//! a refused key.
 
 use serde_json::Value;
 
+use super::output_limit;
 use super::overflow;
 use super::reply::ReplyContext;
 use crate::wire::anthropic::{ApiError, ErrorKind};
@@ -42,6 +44,7 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
     // Where nothing tells the status, the words do.
     if (vague || matches!(status, 400 | 413 | 422))
         && let Some(message) = overflow::reword(&message, code, value.as_ref(), context)
+            .or_else(|| output_limit::reword(&message, context))
     {
         return ApiError::invalid_request(message);
     }
@@ -54,8 +57,9 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         let words = without_header_name(&error.message);
         error.message = format!("the key of provider `{provider}` was refused by the upstream: {words}");
     }
-    if codes.iter().any(|c| c == "insufficient_quota") {
-        // Waiting does not help: the account is empty.
+    if status == 401 || codes.iter().any(|c| c == "insufficient_quota") {
+        // Waiting does not help: the key stays wrong, the account empty. Claude Code would try
+        // for three minutes before it shows the message.
         error.should_retry = Some(false);
     }
     error

@@ -49,6 +49,8 @@ pub struct ReplyContext {
     pub safeguards: bool,
     /// Estimate of the prompt in tokens; at least 1.
     pub input_estimate: u64,
+    /// `max_tokens` as it was sent upstream, for errors about it; 0: not known.
+    pub max_tokens: u64,
     /// The model's context window, for overflow errors without numbers.
     pub context_window: Option<u64>,
     /// Source of ids. Two exchanges must not have the same; set it from a random source.

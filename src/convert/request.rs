@@ -75,9 +75,8 @@ pub fn request(
     body.field("model", |out| write_str(&model.remote_id, out));
     let mut stats = Stats::default();
     body.field("messages", |out| stats = messages(request, profile, model, &mut names, &mut losses, out));
-    body.field(profile.max_tokens_field.as_str(), |out| {
-        write_u64(max_tokens(request, model, &mut losses), out);
-    });
+    let max_tokens = max_tokens(request, model, &mut losses);
+    body.field(profile.max_tokens_field.as_str(), |out| write_u64(max_tokens, out));
     if upstream_streams {
         body.field("stream", |out| out.extend_from_slice(b"true"));
         if profile.stream_usage {
@@ -123,6 +122,7 @@ pub fn request(
         history_ids: stats.history_ids,
         safeguards: request.safeguards,
         input_estimate: super::count::estimate(text_bytes, stats.media),
+        max_tokens,
         context_window: model.context_window,
         seed: 0,
         preview_chars: 0,

@@ -36,7 +36,10 @@ impl Key {
         // No word of the header: Claude Code turns a message with "x-api-key" into "please log in".
         let message = "the key for this proxy is missing or wrong (config key `ak`): send it as `authorization: Bearer KEY`, \
                        which is what ANTHROPIC_AUTH_TOKEN does";
-        Err(ApiError::new(401, ErrorKind::Authentication, message).into())
+        let mut error = ApiError::new(401, ErrorKind::Authentication, message);
+        // Else Claude Code tries the same key for three minutes before it shows this.
+        error.should_retry = Some(false);
+        Err(error.into())
     }
 
     fn matches(&self, candidate: &[u8]) -> Choice {

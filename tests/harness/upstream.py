@@ -18,6 +18,8 @@ class Seen:
     headers: dict
     raw: bytes
     body: object = None
+    at: float = field(default_factory=time.monotonic)
+    closed: float | None = None   # when the other side was seen to hang up (of an answer that hangs)
 
     @property
     def messages(self) -> list:
@@ -36,7 +38,7 @@ class Answer:
     parts: list = field(default_factory=list)
     pause: float = 0.0
     delay: float = 0.0            # before the status line
-    end: str = "clean"            # clean | cut (no end of the body) | reset | none (no answer at all)
+    end: str = "clean"            # clean | cut (no end of the body) | reset | none (no answer at all) | hang (until the other side closes)
 
 
 def usage(prompt=20, completion=5, cached=None, **more) -> dict:
@@ -164,6 +166,20 @@ class Upstream:
             return out
         return h.rfile.read(int(h.headers.get("content-length") or 0))
 
+    @staticmethod
+    def _hang(h, seen: Seen) -> None:
+        """Says nothing until the other side closes, five minutes at most."""
+        h.close_connection = True
+        h.connection.settimeout(300)
+        try:
+            while h.connection.recv(1024):
+                pass
+        except TimeoutError:
+            return
+        except OSError:
+            pass                          # a reset closes it too
+        seen.closed = time.monotonic()
+
     def _answer(self, h, raw: bytes) -> None:
         seen = Seen(h.command, h.path, {k.lower(): v for k, v in h.headers.items()}, raw)
         try:
@@ -180,6 +196,9 @@ class Upstream:
         if a is None:
             a = error(500, "the test has no answer for this request", "server_error")
         time.sleep(a.delay)
+        if a.end == "hang" and not a.parts:
+            self._hang(h, seen)
+            return
         if a.end == "none":
             h.close_connection = True
             return
@@ -202,6 +221,9 @@ class Upstream:
         if a.end == "clean":
             if streamed:
                 h.wfile.write(b"0\r\n\r\n")
+            return
+        if a.end == "hang":
+            self._hang(h, seen)
             return
         time.sleep(0.1)                   # let the other side read what was sent
         if a.end == "reset":

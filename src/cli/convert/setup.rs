@@ -132,6 +132,7 @@ impl Setup {
             history_ids: Vec::new(),
             safeguards: false,
             input_estimate: 1,
+            max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),
             seed,
             preview_chars: 0,
