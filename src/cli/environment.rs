@@ -52,6 +52,8 @@ pub(super) fn variables(
     let window = config.route(main).and_then(|m| m.spec.context_window);
     if let Some(window) = window.filter(|w| *w < ASSUMED_WINDOW) {
         vars.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
+        // For versions before 2.1.331, which do not heed the other.
+        vars.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", window.to_string()));
     }
     Ok(vars)
 }
@@ -182,6 +184,7 @@ mod tests {
                 "export ANTHROPIC_DEFAULT_SONNET_MODEL='org/glm 5'",
                 "export ANTHROPIC_DEFAULT_HAIKU_MODEL='org/glm 5'",
                 "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=128000",
+                "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=128000",
             ]
         );
     }
@@ -205,7 +208,7 @@ mod tests {
         );
         let told = lines(&config, Some("small"));
         assert_eq!(told[2..4], ["export ANTHROPIC_MODEL=small", "export ANTHROPIC_DEFAULT_OPUS_MODEL=small"]);
-        assert_eq!(told.last().unwrap(), "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=64000");
+        assert_eq!(told.last().unwrap(), "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=64000");
     }
 
     #[test]

@@ -59,6 +59,14 @@ def auto_compact_window(t):
 
 
 @scenario
+def small_window_told_both_ways(t):
+    """As `run` and `env` tell it: the variable that knows no less than 100,000 does not outdo the other."""
+    kinds = grows(t, 40_000)
+    s = t.claude("Read it.", env={"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "64000", "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "64000"})
+    assert kinds == ["turn", "turn", "compact", "after"] and s.answer == "Done.", kinds
+
+
+@scenario
 def max_output_tokens(t):
     t.up.play(either("Hello."))
     t.claude("Hello?", env={"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "8192"})

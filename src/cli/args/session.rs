@@ -77,9 +77,9 @@ Examples:
   claude-proxy run --log-file proxy.log --log-level debug -- claude --continue
 
 The command gets ANTHROPIC_BASE_URL, ANTHROPIC_AUTH_TOKEN (a key made for this run),
-ANTHROPIC_MODEL, ANTHROPIC_DEFAULT_OPUS_MODEL, _SONNET_MODEL and _HAIKU_MODEL, and
-CLAUDE_CODE_MAX_CONTEXT_TOKENS where the model's context_window is configured. ANTHROPIC_API_KEY
-and what would lead Claude Code elsewhere are taken away.
+ANTHROPIC_MODEL, ANTHROPIC_DEFAULT_OPUS_MODEL, _SONNET_MODEL and _HAIKU_MODEL; where the model's
+context_window is configured CLAUDE_CODE_MAX_CONTEXT_TOKENS and CLAUDE_CODE_AUTO_COMPACT_WINDOW.
+ANTHROPIC_API_KEY and what would lead Claude Code elsewhere are taken away.
 
 Exit codes: that of the command, 128+N if signal N ended it, 127 if there is no such command,
 126 if it cannot be run; before it starts: 1 the configuration has errors, 2 the command line is
