@@ -419,7 +419,7 @@ mod tests {
     fn every_profile_parses() {
         let raw: Map<String, Value> = serde_json::from_str(include_str!("profiles.json")).unwrap();
         assert_eq!(Profile::all().len(), raw.len());
-        assert_eq!(Profile::all().len(), 20);
+        assert_eq!(Profile::all().len(), 21);
         for (_, name) in BY_HOST.iter().chain(BY_MODEL) {
             assert!(Profile::named(name).is_some(), "{name}");
         }

@@ -205,7 +205,7 @@ fn completions_offer_models_and_profiles() {
     assert_eq!(offers(&dir, &["ping-upstream", "glm", "org/deep:"]), ["org/deep:seek"]);
     assert_eq!(offers(&dir, &["--config", "other.json", "convert", "--model", "o"]), ["other"]);
     assert_eq!(offers(&dir, &["convert", "--config=other.json", "--model", "m"]), ["more"]);
-    assert_eq!(offers(&dir, &["convert", "--profile", "lla"]), ["llamacpp"]);
+    assert_eq!(offers(&dir, &["convert", "--profile", "llama"]), ["llamacpp", "llama_cpp_python"]);
     assert_eq!(offers(&dir, &["check-c"]), ["check-config"]);
     assert!(offers(&dir, &["run", "--model", "x"]).is_empty());
 }

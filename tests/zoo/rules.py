@@ -301,6 +301,7 @@ RULES = {
     "vllm": LOCAL,
     "sglang": LOCAL,
     "llamacpp": [*LOCAL, llamacpp, content_is_never_null],
+    "llama_cpp_python": [content_is_never_null, json_schema_refused, no_images, system_first],
     "ollama": LOCAL,
     "azure": [fields("max_completion_tokens", "parallel_tool_calls"), message_fields(), stops(4), ids(r".{1,40}", "at most 40 characters"),
               openai_strict],
