@@ -145,6 +145,26 @@ def overflow(client):
         raise AssertionError("an overflow was answered")
 
 
+def as_good_as_its_own_messages_endpoint(client):
+    """The server speaks Anthropic's API itself. Where its answers differ from ours, ours are the better ones, but for one
+    thing: it names the stop sequence that ended the text, which its Chat Completions do not tell."""
+    asks = {
+        "text": {"max_tokens": 60}, "cut": {"max_tokens": 3}, "stop": {"max_tokens": 60, "stop_sequences": ["tiny"]},
+        "any": {"max_tokens": 200, "tools": TOOLS, "tool_choice": {"type": "any"}}, "auto": {"max_tokens": 200, "tools": TOOLS},
+        "named": {"max_tokens": 200, "tools": TOOLS, "tool_choice": {"type": "tool", "name": "get_time"}},
+        "system": {"max_tokens": 60, "system": "Be brief."},
+    }
+
+    def plain(m):
+        return [(b.type, getattr(b, "text", None), getattr(b, "name", None), getattr(b, "input", None)) for b in m.content]
+    with anthropic.Anthropic(base_url=ARGS["tiny"], api_key="none", max_retries=0, timeout=120) as own:
+        for name, ask in asks.items():
+            ask = {"model": "tiny", "messages": USER, **ask}
+            ours, theirs = client.messages.create(**ask), own.messages.create(**ask)
+            assert plain(ours) == plain(theirs), (name, ours, theirs)
+            assert ours.stop_reason == theirs.stop_reason and ours.usage.output_tokens == theirs.usage.output_tokens, (name, ours, theirs)
+
+
 def claude_code(client):
     """It answers nonsense, but all of the way: Claude Code with every tool it has (their schemas become one grammar), a
     tool call that the grammar makes valid, its result, the answer."""
@@ -190,7 +210,7 @@ def ping(_client):
 
 
 CHECKS = [text, it_streams, cut_by_max_tokens, cut_in_a_tool_call, forced_tool, named_tool_loop, parallel_tools, json_schema,
-          image_is_refused, thinking, overflow, ping]
+          image_is_refused, thinking, as_good_as_its_own_messages_endpoint, overflow, ping]
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from upstream import Answer, Upstream
 
 CAPTURES = Path(__file__).resolve().parent.parent / "fixtures/captures"
 PROFILES = {"llama-server": "llamacpp", "llama-server-ping": "llamacpp", "llama-server-smollm2": "llamacpp", "llama-server-think": "llamacpp",
-            "llama-server-vision-key": "llamacpp", "llama-cpp-python": "generic", "llama-cpp-python-functions": "generic"}
+            "llama-server-lifecycle": "llamacpp", "llama-server-vision-key": "llamacpp", "llama-cpp-python": "generic", "llama-cpp-python-functions": "generic"}
 STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 ASK = {"model": "m", "max_tokens": 4000, "messages": [{"role": "user", "content": "q"}],
        "thinking": {"type": "enabled", "budget_tokens": 2000},
@@ -65,7 +65,7 @@ def judged(status: int, raw: bytes, want: dict | None, upstream_status: int) -> 
         body = json.loads(raw)
         if status < 400 or body.get("type") != "error":
             return f"status {status} where an error is due: {raw[:200]!r}"
-        expected = {200: 502}.get(upstream_status, upstream_status)
+        expected = {200: 502, 503: 529}.get(upstream_status, upstream_status)
         if "image input is not supported" in body["error"]["message"]:
             expected = 400                              # the server says 500, and clients would try again
         return None if status == expected else f"status {status} where {expected} is expected: {raw[:200]!r}"
@@ -75,6 +75,15 @@ def judged(status: int, raw: bytes, want: dict | None, upstream_status: int) -> 
         return unlike(json.loads(raw), want)
     message = fold(events_of(raw))
     return unlike(message, want) if message else f"the stream ended in an error: {raw[-300:]!r}"
+
+
+def cut(raw: bytes, want: dict) -> str | None:
+    """A server that died: what it said is there, and then an error. Never an end as if that were all."""
+    events = events_of(raw)
+    text = "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
+    if text != want["text"]:
+        return f"{text!r} where the server said {want['text']!r}"
+    return None if events[-1]["type"] == "error" else f"the stream ended with {events[-1]['type']}"
 
 
 def run(_cases=None):
@@ -90,6 +99,10 @@ def run(_cases=None):
                 continue
             body = (CAPTURES / row["server"] / f"{row['case']}.{row['answer']}").read_bytes()
             want = said(body, streamed) if status == 200 and body else None
+            if row["server"] == "llama-server-lifecycle" and streamed:
+                up.play(Answer(status, {"content-type": row["content_type"]}, [body], end="cut"))
+                yield f"http capture {name}", cut(post(proxy, {**ASK, "model": row["server"], "stream": True})[2], want)
+                continue
             # a whole answer is asked for as a stream where the profile says so, and then arrives as one
             for ask_stream in ([True, False] if streamed else [False]):
                 if streamed and not ask_stream and PROFILES[row["server"]] != "llamacpp":
