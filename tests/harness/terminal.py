@@ -63,6 +63,14 @@ class Terminal:
         self.mark += end
         return seen[:end]
 
+    def expect_hidden(self, what: str, seconds: float = 30) -> None:
+        """The same, and until the terminal shows nothing that is typed: what comes before that is lost."""
+        self.expect(what, seconds)
+        until = time.monotonic() + seconds
+        while termios.tcgetattr(self.fd)[3] & termios.ECHO:
+            assert time.monotonic() < until, f"what is typed is still shown; on the terminal: {self.text()[-1500:]!r}"
+            self.pump(0.01)
+
     def send(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 

@@ -89,7 +89,7 @@ def init_asks_tries_and_writes():
         t.send(up.url + ENTER)
         t.expect("Where is the API key?")
         t.send(UP + UP + ENTER)                         # type it: the last but one
-        t.expect("API key")
+        t.expect_hidden("API key:")
         t.send("sk-typed-0123456789" + ENTER)
         t.expect("Which model?")
         t.send("big" + ENTER)
