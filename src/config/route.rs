@@ -65,7 +65,7 @@ pub(super) fn check_aliases(aliases: &[Entry<String>], ids: &[String], findings:
             if let Some(through) = loops(aliases, n) {
                 let message = format!("alias `{pattern}` is a loop ({through})");
                 findings.add(Code::AliasLoop, spot, message, "name a model id");
-            } else if aliases.iter().any(|a| matches(&a.key, target)) {
+            } else if aliases.iter().any(|a| a.key == *target || a.key != "*" && matches(&a.key, target)) {
                 let message = format!("alias `{pattern}` points to another alias, `{shown}`");
                 findings.add(Code::UnknownModel, spot, message, "name a model id: one step is all");
             } else {
