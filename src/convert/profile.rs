@@ -1,7 +1,7 @@
 //! What one upstream accepts and how it deviates, as data.
 //!
 //! `profiles.json` holds the generic profile in full and, for the others, what differs from
-//! it. A new provider is an entry there, a line in [`BY_HOST`] and fixtures.
+//! it. A new provider is an entry there, a line in `BY_HOST` and fixtures.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
 //! `completions`: the scripts under completions/, and what they ask the program for.
 //!
-//! The scripts hold no names: they call the program itself, with [`VAR`] set, so that model ids
+//! The scripts hold no names: they call the program itself, with `VAR` set, so that model ids
 //! come from the configuration of the moment and options are always those of this version.
 
 use std::ffi::{OsStr, OsString};
