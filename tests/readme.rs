@@ -88,7 +88,9 @@ fn every_command_line_parses() {
 fn every_command_is_told() {
     let text = readme();
     let table = section(&text, "## Commands");
+    let reference = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md")).unwrap();
     for command in Cli::command().get_subcommands() {
+        assert!(reference.contains(&format!("\n## {}\n", command.get_name())), "{}", command.get_name());
         assert!(table.contains(&format!("\n| `{}", command.get_name())), "{}", command.get_name());
     }
 }
