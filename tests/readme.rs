@@ -84,6 +84,41 @@ fn every_command_line_parses() {
     assert!(seen >= 8, "{seen}");
 }
 
+/// Command lines that no transcript can hold: they go on until they are stopped, or need a
+/// terminal. Tests of their own run them (tests/it, tests/terminal, tests/claude_code).
+const NOT_IN_TRANSCRIPTS: &[&str] = &[
+    "claude-proxy run --demo -- claude",
+    "claude-proxy run -- claude",
+    "claude-proxy serve --capture exchanges",
+];
+
+#[test]
+fn every_command_line_is_run() {
+    let mut run = BTreeSet::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "trycmd") {
+            let text = fs::read_to_string(path).unwrap();
+            run.extend(text.lines().filter_map(|l| l.strip_prefix("$ ")).map(str::to_owned));
+        }
+    }
+    let text = readme();
+    let mut in_code = false;
+    let mut missing = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("```") {
+            in_code = line == "```sh";
+        } else if in_code && line.starts_with("claude-proxy ") {
+            // What a shell makes of its output is tried in real shells.
+            let line = line.split(['|', '#']).next().unwrap().trim();
+            if !run.contains(line) && !NOT_IN_TRANSCRIPTS.contains(&line) {
+                missing.push(line);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "in no transcript: {missing:#?}");
+}
+
 #[test]
 fn every_command_is_told() {
     let text = readme();
