@@ -201,7 +201,7 @@ def completes_in(shell: str):
             for typed, whole in (("claude-proxy run --model gl", "claude-proxy run --model glm"),
                                  ("claude-proxy run --model=org", "claude-proxy run --model=org/deep:seek"),
                                  ("claude-proxy ping-upstream org/deep:", "claude-proxy ping-upstream org/deep:seek"),
-                                 ("claude-proxy convert --profile lla", "claude-proxy convert --profile llamacpp"),
+                                 ("claude-proxy convert --profile minim", "claude-proxy convert --profile minimax"),
                                  ("claude-proxy models --config con", "claude-proxy models --config config.json"),
                                  ("claude-proxy check-c", "claude-proxy check-config")):
                 with d.terminal(*argv, PS1="ready> ", ZDOTDIR=str(d.path)) as t:
