@@ -35,10 +35,14 @@ impl Wish {
 
     /// Without thinking, for an upstream that cannot be forced to call a tool while it thinks:
     /// the tool is what the client counts on.
-    pub(super) fn given_up(mut self, losses: &mut Losses) -> Self {
+    pub(super) fn given_up(self, losses: &mut Losses) -> Self {
         if self.is_on() == Some(true) {
             losses.add(|| "thinking".into(), "dropped:thinking");
         }
+        self.off()
+    }
+
+    fn off(mut self) -> Self {
         let display = self.thinking.map_or(Display::Shown, |t| t.display);
         self.thinking = Some(Thinking { kind: ThinkingKind::Disabled, display });
         self.level = Some(Effort::None);
@@ -144,16 +148,16 @@ impl Wish {
         body: &mut Body<'_>,
         losses: &mut Losses,
     ) {
-        if profile.tools_force_effort_none && has_tools {
-            body.field("reasoning_effort", |out| write_str(Effort::None.as_str(), out));
-        }
         self.drop_effort(losses);
-        match profile.reasoning_request {
-            ReasoningRequest::Deepseek | ReasoningRequest::Thinking | ReasoningRequest::Kimi => {
-                body.field("thinking", |out| out.extend_from_slice(br#"{"type":"disabled"}"#));
-            }
-            ReasoningRequest::Qwen => body.field("enable_thinking", |out| out.extend_from_slice(b"false")),
-            _ => {}
+        let has_to_be_told = match profile.reasoning_request {
+            ReasoningRequest::Deepseek
+            | ReasoningRequest::Thinking
+            | ReasoningRequest::Kimi
+            | ReasoningRequest::Qwen => true,
+            _ => profile.tools_force_effort_none && has_tools,
+        };
+        if has_to_be_told {
+            self.off().write(profile, has_tools, body, losses);
         }
     }
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyte
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
+from checks import run  # noqa: E402
 from proxy import binary, provider  # noqa: E402
 from terminal import ESCAPES, Terminal  # noqa: E402
 from upstream import Upstream, either, error  # noqa: E402
@@ -215,20 +215,8 @@ def the_exit_code_is_claudes():
 
 
 def main() -> int:
-    passed = failed = 0
-    for session in (headless_with_the_demo, headless_with_a_model_of_the_configuration, the_exit_code_is_claudes,
-                    a_first_session_from_nothing, ctrl_c_twice_leaves, ctrl_z_and_back):
-        try:
-            session()
-            passed += 1
-            print(f"pass  {session.__name__}")
-        except Exception as e:
-            failed += 1
-            print(f"FAIL  {session.__name__}: {type(e).__name__}: {e}")
-            if not isinstance(e, AssertionError):
-                traceback.print_exc()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return run([headless_with_the_demo, headless_with_a_model_of_the_configuration, the_exit_code_is_claudes,
+                a_first_session_from_nothing, ctrl_c_twice_leaves, ctrl_z_and_back])
 
 
 if __name__ == "__main__":

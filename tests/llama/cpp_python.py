@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 import anthropic  # noqa: E402
+from checks import run  # noqa: E402
 from proxy import KEY, Proxy, provider  # noqa: E402
 
 USER = [{"role": "user", "content": "Hello!"}]
@@ -89,21 +89,11 @@ def leaving_ends_the_generation(client):
 
 
 def main() -> int:
-    passed = failed = 0
     config = {"ak": KEY, "providers": [{**provider(sys.argv[1], {"id": "tiny"}, profile="llama_cpp_python"), "api_key": ""}]}
+    checks = [text, cut_by_max_tokens, named_tool_loop, json_schema_in_the_prompt, overflow, overflow_in_a_stream,
+              leaving_ends_the_generation]
     with Proxy(config) as proxy, anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=120) as client:
-        for check in (text, cut_by_max_tokens, named_tool_loop, json_schema_in_the_prompt, overflow, overflow_in_a_stream, leaving_ends_the_generation):
-            try:
-                check(client)
-                passed += 1
-                print(f"pass  {check.__name__}")
-            except Exception as e:
-                failed += 1
-                print(f"FAIL  {check.__name__}: {type(e).__name__}: {e}")
-                if not isinstance(e, (AssertionError, anthropic.APIError)):
-                    traceback.print_exc()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        return run(checks, client, told=(AssertionError, anthropic.APIError))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
 import anthropic  # noqa: E402
+from checks import run  # noqa: E402
 from proxy import KEY, Proxy, binary, provider  # noqa: E402
 
 ARGS = dict(a.split("=", 1) for a in sys.argv[1:])
@@ -214,23 +214,10 @@ CHECKS = [text, it_streams, cut_by_max_tokens, cut_in_a_tool_call, forced_tool, 
 
 
 def main() -> int:
-    passed = failed = 0
     providers = [{**provider(ARGS[m], {"id": m}, profile="llamacpp"), "api_key": ""} for m in ("tiny", "multi", "think")]
-    checks = [*CHECKS, *([claude_code] if "claude" in ARGS else [])]
     with Proxy({"ak": KEY, "providers": providers}) as proxy, \
             anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=120) as client:
-        for check in checks:
-            try:
-                check(client)
-                passed += 1
-                print(f"pass  {check.__name__}")
-            except Exception as e:
-                failed += 1
-                print(f"FAIL  {check.__name__}: {type(e).__name__}: {e}")
-                if not isinstance(e, (AssertionError, anthropic.APIError)):
-                    traceback.print_exc()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        return run([*CHECKS, *([claude_code] if "claude" in ARGS else [])], client, told=(AssertionError, anthropic.APIError))
 
 
 if __name__ == "__main__":

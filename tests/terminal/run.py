@@ -13,13 +13,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
+from checks import Skip, run  # noqa: E402
 from proxy import binary  # noqa: E402
 from terminal import Terminal  # noqa: E402
 from upstream import Answer, Upstream, either, error  # noqa: E402
@@ -29,10 +29,6 @@ UP, DOWN, ENTER, CTRL_C, CTRL_Z = "\x1b[A", "\x1b[B", "\r", "\x03", "\x1a"
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class Skip(Exception):
-    """It cannot be tried here."""
 
 
 class Dir:
@@ -338,24 +334,8 @@ TESTS = [
 
 
 def main() -> int:
-    passed = failed = 0
     wanted = sys.argv[1:]
-    for test in TESTS:
-        if wanted and test.__name__ not in wanted:
-            continue
-        try:
-            test()
-            passed += 1
-            print(f"pass  {test.__name__}")
-        except Skip as e:
-            print(f"skip  {test.__name__}: {e}")
-        except Exception as e:
-            failed += 1
-            print(f"FAIL  {test.__name__}: {type(e).__name__}: {e}")
-            if not isinstance(e, AssertionError):
-                traceback.print_exc()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return run([test for test in TESTS if not wanted or test.__name__ in wanted])
 
 
 if __name__ == "__main__":
