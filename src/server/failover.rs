@@ -42,7 +42,11 @@ pub(super) async fn answer<'w>(
         let told = failure.refusal.error.message.clone();
         failures.add(failure);
         let Some(bytes) = bytes.as_ref().filter(|_| !last) else { break };
-        let Some(next) = candidates.next(Instant::now()) else { break };
+        // Where nothing gives hope for a second request, those that rest get a chance.
+        let next = candidates
+            .next(Instant::now())
+            .or_else(|| if failures.may_pass() { None } else { candidates.last_resort() });
+        let Some(next) = next else { break };
         candidate = next?;
         let (from, to) = (&record.model, &candidate.model.id);
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
@@ -142,6 +146,11 @@ impl Failures {
             Some(earlier) => earlier.or(failure),
             None => failure,
         });
+    }
+
+    /// The client may try again later.
+    fn may_pass(&self) -> bool {
+        self.0.as_ref().is_some_and(|failure| failure.sign.is_passing())
     }
 
     fn told(self, record: &mut Record) -> Refusal {

@@ -92,6 +92,15 @@ pub struct ProviderHealth {
     keys: Vec<Arc<Mark>>,
 }
 
+/// A rest. The smaller one leaves more hope: a limit passes, a refused key seldom gets better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rest {
+    /// It is a key's, which was refused for another reason than a limit.
+    pub refused: bool,
+    /// When it is over; now, if only a probe is waited for.
+    pub until: Instant,
+}
+
 /// A request is under way, perhaps the one that finds out whether a rest is over. Dropping it
 /// without a word on how it went lets the next one try.
 #[derive(Debug, Default)]
@@ -131,10 +140,11 @@ impl ProviderHealth {
         provider.enter(now, || Probe::Provider(Arc::clone(&self.shared)))
     }
 
-    /// When [`ProviderHealth::enter`] may say yes; `now` if only a probe stands in the way.
-    pub fn rests_until(&self, now: Instant) -> Instant {
-        let key = self.keys.iter().map(|key| key.rests_until(now)).min().unwrap_or(now);
-        key.max(self.shared.provider.rests_until(now))
+    /// Why [`ProviderHealth::enter`] says no.
+    pub fn rest(&self, now: Instant) -> Rest {
+        let key = self.keys.iter().map(|key| key.rest(now)).min();
+        let Rest { refused, until } = key.unwrap_or(Rest { refused: false, until: now });
+        Rest { refused, until: until.max(self.shared.provider.rests_until(now)) }
     }
 
     /// The provider itself has failed too often of late.
@@ -145,8 +155,7 @@ impl ProviderHealth {
     /// Somebody who asks now has a chance: the provider does not rest, and of one key at least
     /// it is not known that it is refused. A rate limit is no reason to send clients elsewhere.
     pub fn is_usable(&self, now: Instant) -> bool {
-        let good = |key: &Arc<Mark>| key.limited.load(Ordering::Relaxed) || key.rests_until(now) <= now;
-        !self.is_resting(now) && self.keys.iter().any(good)
+        !self.is_resting(now) && self.keys.iter().any(|key| !key.rest(now).refused)
     }
 
     /// The next key in turn that does not rest and is none of `tried`.
@@ -160,9 +169,9 @@ impl ProviderHealth {
         })
     }
 
-    /// The key whose rest ends first: for when all of them rest.
+    /// The key that is likeliest to work when all of them rest.
     pub fn best_key(&self, now: Instant) -> Turn {
-        let ends = self.keys.iter().enumerate().min_by_key(|(_, key)| key.rests_until(now));
+        let ends = self.keys.iter().enumerate().min_by_key(|(_, key)| key.rest(now));
         Turn { index: ends.map_or(0, |(index, _)| index), _lease: Lease::default() }
     }
 
@@ -244,6 +253,11 @@ impl Mark {
             return now;
         }
         lock(&self.breaker).rests_until(now).unwrap_or(now)
+    }
+
+    fn rest(&self, now: Instant) -> Rest {
+        let until = self.rests_until(now);
+        Rest { refused: until > now && !self.limited.load(Ordering::Relaxed), until }
     }
 
     fn succeed(&self) {
@@ -328,7 +342,7 @@ mod tests {
         let now = Instant::now();
         health.fail(0, &Sign { retry_after: Some(7 * S), ..sign(What::Refused(429)) }, now, 1.0);
         assert!(health.enter(now + 6 * S).is_none(), "all its keys rest");
-        assert_eq!(health.rests_until(now), now + 7 * S);
+        assert_eq!(health.rest(now), Rest { refused: false, until: now + 7 * S });
         assert!(health.enter(now + 7 * S).is_some());
         // A refused key's word on when to come back means nothing.
         let health = Health::default().of(&provider("p", "b", &["a"]));
@@ -397,13 +411,18 @@ mod tests {
         health.fail(0, &limited(60 * S), now, 0.0);
         health.fail(1, &limited(20 * S), now, 0.0);
         assert!(health.next_key(now, &[]).is_none() && health.enter(now).is_none());
-        assert_eq!((health.best_key(now).index, health.rests_until(now)), (1, now + 20 * S));
+        assert_eq!((health.best_key(now).index, health.rest(now).until), (1, now + 20 * S));
         // Rate limits are no reason to send clients elsewhere, refused keys are.
         assert!(health.is_usable(now));
         health.fail(0, &sign(What::Refused(401)), now + 100 * S, 0.0);
         assert!(health.is_usable(now + 100 * S));
+        // A limit that lasts longer is still the better choice.
+        health.fail(1, &limited(500 * S), now + 100 * S, 0.0);
+        assert_eq!(health.best_key(now + 100 * S).index, 1);
+        let now = now + 500 * S;
+        health.fail(0, &sign(What::Refused(401)), now + 100 * S, 0.0);
         health.fail(1, &sign(What::Refused(401)), now + 100 * S, 0.0);
-        assert!(!health.is_usable(now + 101 * S) && health.is_usable(now + 161 * S));
+        assert!(!health.is_usable(now + 101 * S) && health.is_usable(now + 200 * S));
     }
 
     #[test]
