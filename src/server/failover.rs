@@ -57,7 +57,8 @@ pub(super) async fn answer<'w>(
             // Neither depends on the model, and the first one was not like that.
             Ok(Prepared::Local(_)) => break,
             Err(error) => {
-                failures.add(Failure::new(error, &candidate.model, record.attempts));
+                let failure = Failure::new(error, &candidate.model);
+                failures.add(failure.known_as(None, record.attempts));
                 break;
             }
         };
@@ -88,14 +89,14 @@ async fn of_one(
         record.attempts += 1;
         let asked = match candidate.upstream.endpoint(index) {
             Ok(endpoint) => attempt(worker, call, endpoint, began, record).await,
-            Err(error) => Err(Failure::unsendable(error, &call.model, record.attempts)),
+            Err(error) => Err(Failure::unsendable(error, &call.model)),
         };
         let failure = match asked {
             Ok(answered) => {
                 health.succeed(index);
                 return Ok(answered);
             }
-            Err(failure) => failure.of_provider(candidate.upstream.shown.clone()),
+            Err(failure) => failure.known_as(candidate.upstream.shown.clone(), record.attempts),
         };
         let (now, luck, sign) = (Instant::now(), worker.ids.luck(), failure.sign);
         health.fail(index, &sign, now, luck);
