@@ -35,6 +35,7 @@ mod r04_retry_budget;
 mod r05_retry_after;
 mod r06_dead_pool;
 mod r07_keep_alive_race;
+mod r08_rest;
 mod same_code;
 mod stream;
 mod timeouts;
