@@ -113,7 +113,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,
