@@ -29,6 +29,8 @@ pub struct Reloaded {
     pub changes: Changes,
     /// Keys of the configuration whose change counts only after a restart.
     pub needs_restart: Vec<&'static str>,
+    /// The address that it listens on, if other machines can reach it and no key is asked for.
+    pub exposed: Option<String>,
 }
 
 /// Why the old configuration stays.
@@ -67,16 +69,13 @@ impl Reload {
             }
             Ok(shared.reloaded(Arc::clone(&config))?)
         })?;
-        Ok(Reloaded { generation, changes, needs_restart })
+        let listening = Config { host: self.first.host.clone(), ..Config::clone(&config) };
+        let exposed = listening.is_exposed().then_some(listening.host);
+        Ok(Reloaded { generation, changes, needs_restart, exposed })
     }
 
     /// The number of the configuration that counts.
     pub fn generation(&self) -> u64 {
         self.current.generation()
-    }
-
-    /// The address that the server was told to listen on.
-    pub fn host(&self) -> &str {
-        &self.first.host
     }
 }
