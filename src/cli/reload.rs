@@ -80,9 +80,13 @@ impl Source {
             }
             Err(LoadError::Invalid { findings, .. }) => {
                 tell(&file, findings.iter());
+                reload.refused();
                 Some(format!("{file} has errors"))
             }
-            Err(e) => Some(e.to_string()),
+            Err(e) => {
+                reload.refused();
+                Some(e.to_string())
+            }
         };
         if let Some(why) = refused {
             let generation = reload.generation();

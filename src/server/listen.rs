@@ -87,6 +87,7 @@ impl Server {
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
+            metrics: Arc::default(),
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, current: Current::new(shared) })

@@ -11,6 +11,7 @@ mod ids;
 mod intake;
 mod listen;
 mod messages;
+mod meters;
 mod models;
 mod probe;
 mod pump;
