@@ -1,0 +1,124 @@
+//! What is counted for one model or one provider, looked up once: counting is an atomic or two.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::labels::{Ended, OfModel, Status};
+use super::names;
+use crate::observe::Record;
+
+/// One model's.
+#[derive(Debug)]
+pub struct ModelMeter {
+    pub(super) labels: OfModel,
+    pub(super) ended: Family<Ended, Counter>,
+    pub(super) streams: Gauge,
+    pub(super) first_byte: Histogram,
+    pub(super) duration: Histogram,
+    /// As [`names::TOKEN_KINDS`].
+    pub(super) tokens: [Counter; 3],
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+    /// As [`names::LOSS_TOKENS`].
+    pub(super) losses: Arc<[Counter]>,
+}
+
+impl ModelMeter {
+    /// A streamed answer has begun; [`Record`] tells when it has ended.
+    pub(in crate::observe) fn stream_begins(&self) {
+        self.streams.inc();
+    }
+
+    pub(in crate::observe) fn stream_ends(&self) {
+        self.streams.dec();
+    }
+
+    /// A request has ended.
+    pub(in crate::observe) fn ended(&self, record: &Record) {
+        let OfModel { model, provider } = self.labels.clone();
+        let (status, outcome) = (Status(record.status), record.outcome.as_str());
+        self.ended.get_or_create(&Ended { model, provider, status, outcome }).inc();
+        if let Some(waited) = record.first_byte {
+            self.first_byte.observe(waited.as_secs_f64());
+        }
+        self.duration.observe(record.began.elapsed().as_secs_f64());
+        let counts = [record.input_tokens, record.output_tokens, record.cached_tokens];
+        for (counter, n) in self.tokens.iter().zip(counts) {
+            counter.inc_by(n);
+        }
+        self.received.inc_by(record.received);
+        self.sent.inc_by(record.sent);
+        if !record.warnings.is_empty() {
+            for token in record.warnings.split(", ") {
+                if let Some(counter) = self.losses.get(names::loss(token)) {
+                    counter.inc();
+                }
+            }
+        }
+    }
+}
+
+/// What an attempt brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// An answer with this status.
+    Answered(u16),
+    /// No answer, or none that is HTTP.
+    Fault(FaultStage),
+}
+
+/// How far an exchange had come when the upstream failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultStage {
+    /// Resolving, TCP or TLS.
+    Connect,
+    /// Writing the request.
+    Send,
+    /// Waiting for the answer's head.
+    Head,
+    /// In the answer: cut off, silent, not what was asked for, or an error in its words.
+    Body,
+}
+
+/// One provider's.
+#[derive(Debug)]
+pub struct ProviderMeter {
+    /// As [`names::RESULTS`].
+    pub(super) attempts: [Counter; 5],
+    /// As [`names::STAGES`].
+    pub(super) faults: [Counter; 4],
+}
+
+impl ProviderMeter {
+    /// A request was sent, or could not be.
+    pub fn attempt(&self, attempt: Attempt) {
+        let [ok, refused, busy, error, fault] = &self.attempts;
+        match attempt {
+            Attempt::Answered(429) => busy,
+            Attempt::Answered(..400) => ok,
+            Attempt::Answered(..500) => refused,
+            Attempt::Answered(_) => error,
+            Attempt::Fault(_) => fault,
+        }
+        .inc();
+        if let Attempt::Fault(stage) = attempt {
+            self.fault(stage);
+        }
+    }
+
+    /// The upstream failed.
+    pub fn fault(&self, stage: FaultStage) {
+        let [connect, send, head, body] = &self.faults;
+        match stage {
+            FaultStage::Connect => connect,
+            FaultStage::Send => send,
+            FaultStage::Head => head,
+            FaultStage::Body => body,
+        }
+        .inc();
+    }
+}
