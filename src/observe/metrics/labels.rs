@@ -15,6 +15,11 @@ pub(super) struct OfModel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfProvider {
+    pub(super) provider: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Ended {
     pub(super) model: Arc<str>,
     pub(super) provider: Arc<str>,

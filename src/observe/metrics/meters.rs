@@ -23,6 +23,9 @@ pub struct ModelMeter {
     pub(super) tokens: [Counter; 3],
     pub(super) received: Counter,
     pub(super) sent: Counter,
+    pub(super) retries: Counter,
+    pub(super) rotations: Counter,
+    pub(super) fallbacks: Counter,
     /// As [`names::LOSS_TOKENS`].
     pub(super) losses: Arc<[Counter]>,
 }
@@ -35,6 +38,21 @@ impl ModelMeter {
 
     pub(in crate::observe) fn stream_ends(&self) {
         self.streams.dec();
+    }
+
+    /// The same is asked once more.
+    pub fn retries(&self) {
+        self.retries.inc();
+    }
+
+    /// Another key is taken.
+    pub fn rotates(&self) {
+        self.rotations.inc();
+    }
+
+    /// Another model is asked instead.
+    pub fn falls_back(&self) {
+        self.fallbacks.inc();
     }
 
     /// A request has ended.
@@ -91,6 +109,7 @@ pub struct ProviderMeter {
     pub(super) attempts: [Counter; 5],
     /// As [`names::STAGES`].
     pub(super) faults: [Counter; 4],
+    pub(super) resting: Gauge,
 }
 
 impl ProviderMeter {
@@ -108,6 +127,11 @@ impl ProviderMeter {
         if let Attempt::Fault(stage) = attempt {
             self.fault(stage);
         }
+    }
+
+    /// Whether it rests.
+    pub fn rests(&self, so: bool) {
+        self.resting.set(i64::from(so));
     }
 
     /// The upstream failed.

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use labels::{Attempted, Build, Ended, Failed, Lost, OfModel, Reload, Responded, Status, Tokens};
+use labels::{Attempted, Build, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded, Status, Tokens};
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 use names::Name;
 
@@ -43,6 +43,10 @@ pub struct Metrics {
     losses: Arc<[Counter]>,
     attempts: Family<Attempted, Counter>,
     faults: Family<Failed, Counter>,
+    retries: Family<OfModel, Counter>,
+    rotations: Family<OfModel, Counter>,
+    fallbacks: Family<OfModel, Counter>,
+    resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
     panics: Counter,
     reloads: Family<Reload, Counter>,
@@ -87,6 +91,10 @@ impl Default for Metrics {
             },
             attempts: add(r, &names::ATTEMPTS, Family::default()),
             faults: add(r, &names::FAULTS, Family::default()),
+            retries: add(r, &names::RETRIES, Family::default()),
+            rotations: add(r, &names::ROTATIONS, Family::default()),
+            fallbacks: add(r, &names::FALLBACKS, Family::default()),
+            resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             panics: add(r, &names::PANICS, Counter::default()),
             reloads: add(r, &names::RELOADS, Family::default()),
@@ -118,6 +126,9 @@ impl Metrics {
             tokens,
             received: self.received.get_or_create_owned(&labels),
             sent: self.sent.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            rotations: self.rotations.get_or_create_owned(&labels),
+            fallbacks: self.fallbacks.get_or_create_owned(&labels),
             losses: Arc::clone(&self.losses),
             labels,
         })
@@ -136,7 +147,8 @@ impl Metrics {
         });
         let faults = names::STAGES
             .map(|stage| self.faults.get_or_create_owned(&Failed { provider: Arc::clone(&provider), stage }));
-        Arc::new(ProviderMeter { attempts, faults })
+        let resting = self.resting.get_or_create_owned(&OfProvider { provider });
+        Arc::new(ProviderMeter { attempts, faults, resting })
     }
 
     /// An answer goes out; `endpoint` is one of [`names::ENDPOINTS`].

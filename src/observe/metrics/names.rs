@@ -82,6 +82,14 @@ names! {
         "Requests to upstreams, each attempt, by what came back";
     FAULTS: Counter "upstream_faults" ["provider", "stage"],
         "Answers that upstreams failed to give, by how far the exchange had come";
+    RETRIES: Counter "retries" ["model", "provider"],
+        "Second attempts at the same model with the same key";
+    ROTATIONS: Counter "key_rotations" ["model", "provider"],
+        "Attempts with another key, since one was refused";
+    FALLBACKS: Counter "fallbacks" ["model", "provider"],
+        "Requests that this model passed on to its fallback";
+    RESTING: Gauge "upstream_resting" ["provider"],
+        "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
         "Answers of every endpoint, refused requests included";
     PANICS: Counter "panics" [],
