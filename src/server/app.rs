@@ -21,10 +21,13 @@ use super::ids::Ids;
 use super::meters::Meters;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
+use super::upstreams::Upstreams;
 use super::{count_tokens, messages, models, probe};
-use crate::config::{Config, Provider};
+use crate::config::Config;
 use crate::observe::{Capture, Metrics};
-use crate::upstream::{Client, Endpoint, TlsError, tls_config};
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
+use crate::upstream::{TlsError, tls_config};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
@@ -38,6 +41,9 @@ pub(super) struct Shared {
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
     pub(super) metrics: Arc<Metrics>,
+    /// How providers and keys fare; a reload takes it along.
+    pub(super) health: Arc<Health>,
+    pub(super) budget: Budget,
 }
 
 impl Shared {
@@ -80,36 +86,14 @@ pub(super) struct Worker {
     pub(super) generation: u64,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
-    served: Vec<Served>,
-}
-
-/// A provider, ready to be asked. Each has connections of its own, which end with it.
-struct Served {
-    provider: Arc<Provider>,
-    client: Client,
-    endpoint: Result<Endpoint, ApiError>,
+    pub(super) budget: Budget,
+    pub(super) upstreams: Upstreams,
 }
 
 impl Worker {
-    /// `before`: the worker that this one follows. Connections that the new configuration would
-    /// open in the same way are used further.
+    /// `before`: the worker that this one follows.
     pub(super) fn new(shared: &Shared, generation: u64, before: Option<&Self>) -> Self {
-        let mut served: Vec<Served> = Vec::new();
-        for model in &shared.config.models {
-            let provider = &model.provider;
-            if served.iter().any(|s| Arc::ptr_eq(&s.provider, provider)) {
-                continue;
-            }
-            let (tls, connect) = (shared.tls.as_ref(), shared.config.connect_timeout);
-            let kept = before.and_then(|before| {
-                let known =
-                    before.served.iter().find(|s| s.provider.completions_url == provider.completions_url);
-                known.filter(|s| s.client.connects_like(tls, connect)).map(|s| s.client.clone())
-            });
-            let client = kept.unwrap_or_else(|| Client::new(tls.cloned(), connect));
-            let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
-            served.push(Served { provider: Arc::clone(provider), client, endpoint });
-        }
+        let upstreams = Upstreams::new(shared, before.map(|b| &b.upstreams));
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
@@ -122,15 +106,8 @@ impl Worker {
             generation,
             ids: Ids::default(),
             scratch: RefCell::default(),
-            served,
-        }
-    }
-
-    pub(super) fn endpoint(&self, provider: &Arc<Provider>) -> Result<&Endpoint, ApiError> {
-        match self.served.iter().find(|s| Arc::ptr_eq(&s.provider, provider)) {
-            Some(Served { endpoint: Ok(endpoint), .. }) => Ok(endpoint),
-            Some(Served { endpoint: Err(error), .. }) => Err(error.clone()),
-            None => Err(ApiError::new(500, ErrorKind::Api, "internal error: provider without endpoint")),
+            budget: shared.budget.clone(),
+            upstreams,
         }
     }
 }
@@ -189,7 +166,7 @@ async fn route(
             Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
-        "/ready" if get => Ok(probe::ready(&worker.drain)),
+        "/ready" if get => Ok(probe::ready(worker)),
         "/metrics" if get => Ok(probe::metrics(worker)),
         "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" | "/metrics" => {
             Err(not_allowed(method, path, "GET, HEAD"))

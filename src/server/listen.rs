@@ -20,6 +20,8 @@ use super::reload::Reload;
 use crate::config::Config;
 use crate::observe::Capture;
 use crate::upstream::TlsError;
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
@@ -88,6 +90,8 @@ impl Server {
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
             metrics: Arc::default(),
+            health: Arc::default(),
+            budget: Budget::default(),
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, current: Current::new(shared) })
@@ -111,6 +115,11 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.current.amend(|shared| shared.capture = Some(capture));
+    }
+
+    /// Lets a provider or key that fails rest so long the first time, instead of 30 s.
+    pub fn rest(&mut self, first: Duration) {
+        self.current.amend(|shared| shared.health = Arc::new(Health::resting_for(first)));
     }
 
     /// Tells how many requests run, also while [`Bound::run`] does.

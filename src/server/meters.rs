@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Config, Model};
+use crate::config::{Config, Model, Provider};
 use crate::observe::Metrics;
-use crate::observe::metrics::{ModelMeter, ProviderMeter};
+use crate::observe::metrics::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 
 /// What is counted by model and by provider, looked up once for each configuration.
 pub(super) struct Meters {
@@ -36,8 +36,49 @@ impl Meters {
         Arc::clone(self.models.get(&model.id).unwrap_or(&self.unknown))
     }
 
-    /// For what is asked of this provider.
-    pub(super) fn provider(&self, name: &str) -> Option<&Arc<ProviderMeter>> {
-        self.providers.get(name)
+    /// A request goes to this provider now. Counted when it is told what came of it, or, as
+    /// cancelled, when it is dropped.
+    pub(super) fn asking(&self, provider: &Provider) -> Asking<'_> {
+        Asking(self.provider(provider))
+    }
+
+    /// This provider has failed.
+    pub(super) fn fault(&self, provider: &Provider, stage: FaultStage) {
+        if let Some(meter) = self.provider(provider) {
+            meter.fault(stage);
+        }
+    }
+
+    /// Notes who rests.
+    pub(super) fn rest<'a>(&self, who: impl Iterator<Item = (&'a Provider, bool)>) {
+        for (provider, rests) in who {
+            if let Some(meter) = self.provider(provider) {
+                meter.rests(rests);
+            }
+        }
+    }
+
+    fn provider(&self, provider: &Provider) -> Option<&ProviderMeter> {
+        self.providers.get(&provider.name).map(|m| &**m)
+    }
+}
+
+/// A request that is on its way to a provider.
+pub(super) struct Asking<'m>(Option<&'m ProviderMeter>);
+
+impl Asking<'_> {
+    /// What came of it.
+    pub(super) fn done(mut self, attempt: Attempt) {
+        if let Some(meter) = self.0.take() {
+            meter.attempt(attempt);
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.0.take() {
+            meter.attempt(Attempt::Cancelled);
+        }
     }
 }

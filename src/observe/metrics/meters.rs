@@ -41,17 +41,17 @@ impl ModelMeter {
     }
 
     /// The same is asked once more.
-    pub fn retries(&self) {
+    pub(in crate::observe) fn retries(&self) {
         self.retries.inc();
     }
 
     /// Another key is taken.
-    pub fn rotates(&self) {
+    pub(in crate::observe) fn rotates(&self) {
         self.rotations.inc();
     }
 
     /// Another model is asked instead.
-    pub fn falls_back(&self) {
+    pub(in crate::observe) fn falls_back(&self) {
         self.fallbacks.inc();
     }
 
@@ -71,8 +71,10 @@ impl ModelMeter {
         self.received.inc_by(record.received);
         self.sent.inc_by(record.sent);
         if !record.warnings.is_empty() {
-            for token in record.warnings.split(", ") {
-                if let Some(counter) = self.losses.get(names::loss(token)) {
+            let mut seen = [false; names::LOSS_TOKENS.len()];
+            for at in record.warnings.split(", ").map(names::loss) {
+                if let (Some(seen @ false), Some(counter)) = (seen.get_mut(at), self.losses.get(at)) {
+                    *seen = true;
                     counter.inc();
                 }
             }
@@ -87,6 +89,8 @@ pub enum Attempt {
     Answered(u16),
     /// No answer, or none that is HTTP.
     Fault(FaultStage),
+    /// The client left while it was waited for, or the server ended.
+    Cancelled,
 }
 
 /// How far an exchange had come when the upstream failed.
@@ -106,7 +110,7 @@ pub enum FaultStage {
 #[derive(Debug)]
 pub struct ProviderMeter {
     /// As [`names::RESULTS`].
-    pub(super) attempts: [Counter; 5],
+    pub(super) attempts: [Counter; 6],
     /// As [`names::STAGES`].
     pub(super) faults: [Counter; 4],
     pub(super) resting: Gauge,
@@ -115,13 +119,14 @@ pub struct ProviderMeter {
 impl ProviderMeter {
     /// A request was sent, or could not be.
     pub fn attempt(&self, attempt: Attempt) {
-        let [ok, refused, busy, error, fault] = &self.attempts;
+        let [ok, refused, busy, error, fault, cancelled] = &self.attempts;
         match attempt {
             Attempt::Answered(429) => busy,
             Attempt::Answered(..400) => ok,
             Attempt::Answered(..500) => refused,
             Attempt::Answered(_) => error,
             Attempt::Fault(_) => fault,
+            Attempt::Cancelled => cancelled,
         }
         .inc();
         if let Attempt::Fault(stage) = attempt {

@@ -110,7 +110,7 @@ pub const UNKNOWN: &str = "unknown";
 /// `kind` of [`TOKENS`].
 pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
 /// `result` of [`ATTEMPTS`].
-pub const RESULTS: [&str; 5] = ["ok", "http_4xx", "http_429", "http_5xx", "fault"];
+pub const RESULTS: [&str; 6] = ["ok", "http_4xx", "http_429", "http_5xx", "fault", "cancelled"];
 /// `stage` of [`FAULTS`].
 pub const STAGES: [&str; 4] = ["connect", "send", "head", "body"];
 /// `result` of [`RELOADS`].

@@ -42,10 +42,11 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
             base_url: base.to_owned(),
             completions_url: format!("{base}/v1/chat/completions"),
             models_url: format!("{base}/v1/models"),
-            api_key: Secret::new(UPSTREAM_KEY),
+            keys: vec![Secret::new(UPSTREAM_KEY)],
             headers: Vec::new(),
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
+        fallbacks: Vec::new(),
     }));
 }
