@@ -30,6 +30,7 @@ mod pool;
 mod program;
 mod r16_drain;
 mod r30_reload;
+mod r33_metrics;
 mod same_code;
 mod stream;
 mod timeouts;
