@@ -294,7 +294,7 @@ fn nobody_outside_makes_a_series() {
     let addr = proxy.addr;
     let strange = |n: usize| {
         let mut statuses = Vec::new();
-        statuses.push(say(addr, &request(&format!("model-of-{n}"), "hi", n % 2 == 0)).status);
+        statuses.push(say(addr, &request(&format!("model-of-{n}"), "hi", n.is_multiple_of(2))).status);
         statuses.push(ask(addr, "GET", &format!("/path/{n}"), &KEY, b"").status);
         statuses.push(ask(addr, "GET", &format!("/v1/models/{n}"), &KEY, b"").status);
         statuses.push(ask(addr, &format!("X{n}"), "/v1/models", &KEY, b"").status);

@@ -63,7 +63,7 @@ names! {
     REQUESTS_IN_FLIGHT: Gauge "requests_in_flight" [],
         "Requests that hold a place of max_concurrent_requests, count_tokens included";
     REQUESTS_LIMIT: Gauge "requests_limit" [],
-        "max_concurrent_requests";
+        "Most requests that may be in flight: max_concurrent_requests";
     STREAMS_IN_FLIGHT: Gauge "streams_in_flight" ["model", "provider"],
         "Streamed answers that have begun and have not ended";
     FIRST_BYTE: Histogram "first_byte_seconds" ["model", "provider"],

@@ -67,7 +67,7 @@ impl Metrics {
                 if (kind == "counter") != name.ends_with("_total") {
                     return bad("only counters end in _total");
                 }
-                entry.kind = kind.to_owned();
+                kind.clone_into(&mut entry.kind);
                 continue;
             }
             let sample = sample(line)?;
@@ -116,7 +116,7 @@ impl Metrics {
                 let last = buckets.last().ok_or("no buckets")?;
                 if !grows
                     || bound(last) != f64::INFINITY
-                    || last.value != count[0].value
+                    || last.value as u64 != count[0].value as u64
                     || of("_sum").len() != 1
                 {
                     return Err(format!("{name}: {buckets:?} {count:?}"));
