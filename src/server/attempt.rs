@@ -14,9 +14,10 @@ use super::whole;
 use crate::config::Model;
 use crate::convert::{self, Converted, ReplyContext, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
+use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Endpoint, Limits};
+use crate::upstream::{Answer, Endpoint, Limits, Stage};
 use crate::wire::anthropic::{ApiError, Request};
 
 /// Longest error body that is read, in bytes.
@@ -75,6 +76,7 @@ impl Call {
         model: &Arc<Model>,
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
+        record.meter = Some(worker.meters.of(model));
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {
@@ -120,6 +122,7 @@ pub(super) async fn attempt(
         return source.open().await.map(|opened| Answered::Stream(Box::new(opened))).map_err(failed);
     }
     let whole = whole::read(worker, &endpoint.name, answer, call.reply.clone(), record).await;
+    let whole = whole.inspect_err(|_| worker.meters.fault(&call.model.provider, FaultStage::Body));
     whole.map(Answered::Whole).map_err(failed)
 }
 
@@ -132,10 +135,19 @@ async fn ask(
     record: &mut Record,
 ) -> Result<Answer, Failure> {
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
+    let asking = worker.meters.asking(&call.model.provider);
     let sent = endpoint.send_since(began, call.body.clone(), call.upstream_streams, limits).await;
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     record.attempts += u32::from(resent);
     record.retries += u32::from(resent);
+    if resent {
+        // The one that was lost on a dead connection.
+        worker.meters.asking(&call.model.provider).done(Attempt::Fault(FaultStage::Head));
+    }
+    asking.done(match &sent {
+        Ok(answer) => Attempt::Answered(answer.status),
+        Err(fault) => Attempt::Fault(stage(fault.stage)),
+    });
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
@@ -153,6 +165,15 @@ async fn ask(
         return Ok(answer);
     }
     Err(refused(answer, call, endpoint, limits).await)
+}
+
+fn stage(stage: Stage) -> FaultStage {
+    match stage {
+        Stage::Connect => FaultStage::Connect,
+        Stage::Send => FaultStage::Send,
+        Stage::Head => FaultStage::Head,
+        Stage::Body => FaultStage::Body,
+    }
 }
 
 /// Reads an error answer.

@@ -6,15 +6,18 @@ mod attempt;
 mod auth;
 mod clocks;
 mod count_tokens;
+mod current;
 mod drain;
 mod failover;
 mod ids;
 mod intake;
 mod listen;
 mod messages;
+mod meters;
 mod models;
 mod probe;
 mod pump;
+mod reload;
 mod reply;
 mod source;
 #[cfg(test)]
@@ -25,3 +28,4 @@ mod whole;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
+pub use reload::{Reload, ReloadError, Reloaded};
