@@ -61,7 +61,8 @@ impl Sign {
     /// Of an error that was read from an answer.
     pub fn of_error(error: &ApiError) -> Self {
         let what = match (error.upstream_status, error.status) {
-            (Some(status), _) => What::Refused(status),
+            // Of ours, 4xx are words about the request.
+            (Some(status), _) | (None, status @ 400..500) => What::Refused(status),
             (None, 504) => What::Late,
             (None, _) => What::Broken,
         };
@@ -344,6 +345,12 @@ mod tests {
             taken.push(clone.take(running).unwrap());
             assert!(budget.take(running).is_none());
         }
+    }
+
+    #[test]
+    fn our_own_complaint_is_about_the_request() {
+        assert!(Sign::of_error(&ApiError::invalid_request("m")).is_of_the_request());
+        assert_eq!(Sign::of_error(&ApiError::bad_gateway("m")).what, What::Broken);
     }
 
     #[test]
