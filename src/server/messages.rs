@@ -95,7 +95,7 @@ async fn prepare<'w>(
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
     let candidate =
         candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, &request.model))??;
-    if candidate.model.id != model.id {
+    if candidate.stands_in {
         // Its provider rests.
         record.meter = Some(worker.meters.of(model));
         record.fall_back();

@@ -85,6 +85,12 @@ impl Sign {
         }
     }
 
+    /// Another model may be asked after this. A complaint about the request ends it only if it
+    /// comes from the model that was asked for: a fallback may have a smaller context.
+    pub fn goes_on(&self, stands_in: bool) -> bool {
+        stands_in || !self.is_of_the_request()
+    }
+
     /// Trying again later may help.
     pub fn is_passing(&self) -> bool {
         self.should_retry != Some(false)
@@ -124,6 +130,8 @@ pub struct Situation {
     pub other_key: bool,
     /// There is another model that may be asked.
     pub other_model: bool,
+    /// The model is not the one that the client asked for: it stands in for that.
+    pub stands_in: bool,
     /// The provider rests: it has failed too often of late.
     pub resting: bool,
     /// What is left of the time for this model's answer.
@@ -151,7 +159,7 @@ pub fn decide(sign: &Sign, now: &Situation, luck: f64) -> Step {
     if let Some(wait) = again(sign, now, luck) {
         return Step::Again(wait);
     }
-    if sign.is_of_the_request() || !now.other_model { Step::Tell } else { Step::OtherModel }
+    if now.other_model && sign.goes_on(now.stands_in) { Step::OtherModel } else { Step::Tell }
 }
 
 fn again(sign: &Sign, now: &Situation, luck: f64) -> Option<Duration> {
@@ -209,6 +217,7 @@ mod tests {
         tried_again: false,
         other_key: true,
         other_model: true,
+        stands_in: false,
         resting: false,
         left: Duration::from_secs(300),
     };
@@ -280,6 +289,16 @@ mod tests {
             for (situation, failure) in spoiled {
                 assert_eq!(decide(&failure, &situation, 0.5), Tell, "{failure:?} {situation:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_fallback_complains_of_is_its_own_affair() {
+        for status in [400, 413, 422] {
+            let stands_in = Situation { stands_in: true, ..RICH };
+            assert_eq!(decide(&refused(status), &stands_in, 0.5), Step::OtherModel);
+            let last = Situation { other_model: false, ..stands_in };
+            assert_eq!(decide(&refused(status), &last, 0.5), Step::Tell);
         }
     }
 
