@@ -86,9 +86,11 @@ async fn of_one(
         if !tried.contains(&index) {
             tried.push(index);
         }
-        record.attempts += 1;
         let asked = match candidate.upstream.endpoint(index) {
-            Ok(endpoint) => attempt(worker, call, endpoint, began, record).await,
+            Ok(endpoint) => {
+                record.attempts += 1;
+                attempt(worker, call, endpoint, began, record).await
+            }
             Err(error) => Err(Failure::unsendable(error, &call.model)),
         };
         let failure = match asked {
