@@ -108,7 +108,7 @@ fn every_config_can_be_pasted() {
             continue;
         };
         let json = json.split_once("```").unwrap().0;
-        let checked = check(json, &|_| Ok("a-real-looking-key-0123456789".to_owned()));
+        let checked = check(json, &|name| Ok(format!("a-real-looking-key-{name}")));
         let bad: Vec<_> = checked.findings.iter().filter(|f| f.severity != Severity::Note).collect();
         assert!(bad.is_empty(), "{title}: {bad:?}");
         profiles.extend(checked.config.unwrap().models.iter().map(|m| m.profile.name.clone()));

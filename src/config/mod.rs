@@ -115,7 +115,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,

@@ -19,7 +19,7 @@ use super::Body;
 use super::client::{Client, Endpoint};
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, Retry, Stage};
-use crate::config::Provider;
+use crate::config::{Provider, Secret};
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +134,20 @@ impl Client {
     /// # Errors
     /// As [`Endpoint::send`].
     pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
-        let key = provider.first_key();
+        self.get_with(provider, provider.first_key(), url, limits).await
+    }
+
+    /// As [`Client::get`], with a certain key.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn get_with(
+        &self,
+        provider: &Provider,
+        key: &Secret,
+        url: &str,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
         let request = self.freeze(provider, key, Method::GET, url, "application/json")?;
         // awc does not ask for a body that is empty, so nothing tells when the connection is ready.
         let limits = Limits { connect: limits.answer, ..limits };
@@ -172,7 +185,7 @@ async fn exchange(
                 tracing::debug!(provider = %name, %fault, "a pooled connection had closed: sent again");
                 retried = true;
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(Fault { resent: retried, ..fault }),
         }
     }
 }
