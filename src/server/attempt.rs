@@ -138,9 +138,9 @@ async fn ask(
     let asking = worker.meters.asking(&call.model.provider);
     let sent = endpoint.send_since(began, call.body.clone(), call.upstream_streams, limits).await;
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
-    record.attempts += u32::from(resent);
-    record.retries += u32::from(resent);
     if resent {
+        record.attempts += 1;
+        record.retry();
         // The one that was lost on a dead connection.
         worker.meters.asking(&call.model.provider).done(Attempt::Fault(FaultStage::Head));
     }

@@ -38,10 +38,10 @@ pub(super) async fn answer<'w>(
             Ok(answered) => return Ok((answered, candidate.upstream)),
             Err(failure) => failure,
         };
-        let last = failure.sign.is_of_the_request();
+        let goes_on = failure.sign.goes_on(candidate.stands_in);
         let told = failure.refusal.error.message.clone();
         failures.add(failure);
-        let Some(bytes) = bytes.as_ref().filter(|_| !last) else { break };
+        let Some(bytes) = bytes.as_ref().filter(|_| goes_on) else { break };
         // Where nothing gives hope for a second request, those that rest get a chance.
         let next = candidates
             .next(Instant::now())
@@ -108,6 +108,7 @@ async fn of_one(
             tried_again: second.is_some(),
             other_key: health.has_other_key(now, &tried),
             other_model,
+            stands_in: candidate.stands_in,
             resting: health.is_resting(now),
             left: limit.saturating_sub(began.elapsed()),
         };

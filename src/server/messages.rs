@@ -95,6 +95,11 @@ async fn prepare<'w>(
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
     let candidate =
         candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, &request.model))??;
+    if candidate.stands_in {
+        // Its provider rests.
+        record.meter = Some(worker.meters.of(model));
+        record.fall_back();
+    }
     let prepared = Call::prepare(worker, asking, &request, &candidate.model, record)?;
     drop(request);
     let bytes = candidates.has_more().then_some(bytes);

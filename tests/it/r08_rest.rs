@@ -324,6 +324,43 @@ fn a_limit_is_the_better_hope() {
     assert_eq!((up.seen().len(), second.seen().len()), (2, 2));
 }
 
+/// Who rests goes on resting when the configuration is read again; a new key or a new address is
+/// somebody else.
+#[test]
+fn a_reload_wakes_nobody() {
+    let ((first, mood), (second, _)) = (moody(), moody());
+    let both = |path: &str| {
+        let mut config = chain(&[(&first.base(), "generic"), (&second.base(), "generic")]);
+        let model = Arc::get_mut(&mut config.models[0]).unwrap();
+        let mut provider = claude_proxy::config::Provider::clone(&model.provider);
+        provider.base_url.push_str(path);
+        model.provider = Arc::new(provider);
+        config
+    };
+    mood.store(BAD, Ordering::SeqCst);
+    let proxy = Proxy::start(both(""));
+    for _ in 0..7 {
+        assert_eq!(provider(&proxy), "f1");
+    }
+    assert_eq!(first.seen().len(), 5);
+    proxy.reload.apply(both("")).unwrap();
+    assert_eq!(provider(&proxy), "f1");
+    assert_eq!(first.seen().len(), 5, "it still rests");
+    proxy.reload.apply(both("/elsewhere")).unwrap();
+    assert_eq!(provider(&proxy), "f1");
+    assert_eq!(first.seen().len(), 6, "nothing is known of this one");
+
+    let up = keyed(|key| if key == "a" { http(401, &[], "{}") } else { ok(&completion("fine")) });
+    let proxy = Proxy::start(several(&up, &["a", "b"]));
+    assert_eq!(post(proxy.addr, &message("hi", false)).status, 200);
+    assert_eq!(keys_seen(&up), "ab");
+    proxy.reload.apply(several(&up, &["c", "a"])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(post(proxy.addr, &message("hi", false)).status, 200);
+    }
+    assert_eq!(keys_seen(&up), "abccc", "the refused one rests, the new one does not");
+}
+
 /// Keys and providers by name, in the log as well: none of the keys is shown.
 #[test]
 fn the_log_tells_what_was_tried_and_no_key() {
