@@ -43,7 +43,7 @@ pub(super) fn check_in(
     let file = root.and_then(|root| File::read(&root, "", &mut reader));
     let mut findings = reader.findings;
     let config = file.map(|file| {
-        let (config, written) = config(file, text, dir, &mut findings);
+        let (config, written) = config(file, text, dir, env, &mut findings);
         if let Some(span) = written
             && let Some((message, help)) = exposed(&span)
         {
@@ -58,7 +58,13 @@ pub(super) fn check_in(
 
 /// The configuration (with errors in `findings` it is of no use), and where the first key
 /// stands that is written out.
-fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Config, Option<Range<usize>>) {
+fn config(
+    file: File,
+    text: &str,
+    dir: &Path,
+    env: Env<'_>,
+    findings: &mut Findings,
+) -> (Config, Option<Range<usize>>) {
     let host = host(file.host.as_ref(), findings);
     let own_key = file.ak.as_ref().map(Key::new);
     let ak = ak(file.ak.as_ref(), findings);
@@ -70,7 +76,7 @@ fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Confi
             findings.add(Code::NoProviders, providers.spot(), message, "");
         }
         for provider in providers.value {
-            models.add(provider, dir, findings);
+            models.add(provider, dir, env, findings);
         }
     }
     let written = keys::check(own_key.as_ref(), &models.keys, text, findings);

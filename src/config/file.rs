@@ -139,8 +139,12 @@ shape! {
         /// A file of root certificates in PEM form that are trusted beside the system's. A relative path begins at
         /// the directory of this file.
         optional ca_file: String => {"minLength": 1, "examples": ["company-ca.pem"]},
-        /// An HTTP CONNECT proxy.
-        optional proxy_url: String => {"deprecated": true, "$comment": (LATER)},
+        /// An HTTP proxy that opens a tunnel to the upstream by CONNECT: `http://NAME:PASSWORD@HOST:PORT`. "" is
+        /// none. If not set, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment count.
+        optional proxy_url: String => {
+            "pattern": "^([Hh][Tt][Tt][Pp]://[^/?#]+/?)?$|\\$\\{",
+            "examples": ["http://proxy.example.com:3128", ""],
+        },
         /// The models that it serves.
         required models: Vec<At<Model>>,
     }

@@ -57,6 +57,7 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
             api_key: Secret::new(UPSTREAM_KEY),
             headers: Vec::new(),
             roots: None,
+            proxy: None,
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
