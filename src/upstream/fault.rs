@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 
+use super::tls;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// How far an exchange had come.
@@ -129,6 +130,11 @@ pub enum TlsFault {
         "its certificate is an authority's own (CA:TRUE), which no server may use: sign another one with it, or make one with CA:FALSE"
     )]
     AuthorityItself,
+    /// It wants to see a certificate of ours.
+    #[error(
+        "it asks for a certificate of its clients, which is not supported: a TLS proxy in between can have one"
+    )]
+    ClientCertificate,
     /// The certificate was taken back.
     #[error("its certificate was revoked")]
     Revoked,
@@ -326,6 +332,9 @@ impl From<SendRequestError> for Fault {
             }
             E::Send(e) => Self::new(Stage::Send, Cause::Send(e)),
             E::Response(actix_web::error::ParseError::Io(e)) if is_closed(&e) => closed(),
+            E::Response(actix_web::error::ParseError::Io(e)) if tls::wants_certificate(&e) => {
+                Self::new(Stage::Head, Cause::Tls(TlsFault::ClientCertificate))
+            }
             E::Response(e) => Self::new(Stage::Head, Cause::NotHttp(e.to_string())),
             E::Timeout => Self::new(Stage::Head, Cause::Timeout(Duration::ZERO)),
             e => Self::new(Stage::Send, Cause::Broken(e.to_string())),

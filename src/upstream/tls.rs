@@ -62,6 +62,7 @@ fn cause(error: io::Error, ca_file: bool) -> Cause {
         };
     };
     Cause::Tls(match inner {
+        _ if wants_certificate(&error) => TlsFault::ClientCertificate,
         rustls::Error::InvalidCertificate(e) => refused(e, ca_file),
         rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsFault::NotTls,
         rustls::Error::PeerIncompatible(_)
@@ -70,6 +71,12 @@ fn cause(error: io::Error, ca_file: bool) -> Cause {
         ) => TlsFault::TooOld,
         e => TlsFault::Other(e.to_string()),
     })
+}
+
+/// The peer refuses us for want of a certificate. In TLS 1.3 it says so after the handshake.
+pub(super) fn wants_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
 }
 
 /// Why a certificate was refused.

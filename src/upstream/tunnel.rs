@@ -50,6 +50,7 @@ pub(super) async fn open(stream: &mut TcpStream, proxy: &Proxy, target: &str) ->
                 most -= length;
                 head.clear();
             }
+            Some(Answer { status: 100..=199, .. }) => return Err(ProxyFault::TooLong(MAX_HEAD)),
             Some(answer) => return Err(refusal(answer, proxy, target)),
         }
     }

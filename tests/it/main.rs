@@ -19,6 +19,7 @@ mod support;
 
 mod auth;
 mod capture;
+mod connect;
 mod disconnect;
 mod drain;
 mod endpoints;

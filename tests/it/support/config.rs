@@ -37,11 +37,15 @@ pub fn config(base: &str) -> Config {
 /// As [`config()`], with an upstream whose certificates this authority signs.
 pub fn trusting(base: &str, authority: &Authority) -> Config {
     let mut config = config(base);
-    for model in &mut config.models {
-        let model = Arc::get_mut(model).unwrap();
-        Arc::get_mut(&mut model.provider).unwrap().roots = authority.roots();
-    }
+    change(&mut config, |provider| provider.roots = authority.roots());
     config
+}
+
+/// Changes every provider.
+pub fn change(config: &mut Config, change: impl Fn(&mut Provider)) {
+    for model in &mut config.models {
+        change(Arc::get_mut(&mut Arc::get_mut(model).unwrap().provider).unwrap());
+    }
 }
 
 /// One more model, with a provider of its own.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use claude_proxy::config::Roots;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// Signs certificates; nobody trusts it who was not told to.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -21,7 +22,17 @@ pub struct Issued {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        Self::with(name, &[])
+    }
+
+    /// One whose own certificate has host names, as `openssl req -x509` makes them.
+    pub fn named(names: &[&str]) -> Self {
+        Self::with("Test CA", names)
+    }
+
+    fn with(name: &str, names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -42,6 +53,11 @@ impl Authority {
         self.issue(names, |_| {}).server
     }
 
+    /// A server that shows the authority's own certificate.
+    pub fn own_server(&self) -> Arc<ServerConfig> {
+        server(self.0.der(), self.0.key(), None)
+    }
+
     /// A certificate that `change` may spoil.
     pub fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
@@ -49,7 +65,7 @@ impl Authority {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        Issued { server: server(&certificate, &key), certificate, key }
+        Issued { server: server(certificate.der(), &key, None), certificate, key }
     }
 }
 
@@ -58,17 +74,33 @@ pub fn self_signed(names: &[&str]) -> Issued {
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    Issued { server: server(&certificate, &key), certificate, key }
+    Issued { server: server(certificate.der(), &key, None), certificate, key }
 }
 
-fn server(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
+/// A server that asks its clients for a certificate of this authority.
+pub fn server_with(issued: &Issued, clients: Option<&Authority>) -> Arc<ServerConfig> {
+    server(issued.certificate.der(), &issued.key, clients)
+}
+
+fn server(
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+    clients: Option<&Authority>,
+) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&ring)).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.0.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), ring);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let config = builder.with_single_cert(vec![certificate.clone()], key).unwrap();
     Arc::new(config)
 }
 
@@ -84,7 +116,13 @@ impl Wire {
         let connection = ServerConnection::new(Arc::clone(config)).unwrap();
         let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
+            if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
+                // Bytes that were not read would make it a reset, and lose the alert.
+                let _ = stream.sock.shutdown(Shutdown::Write);
+                let _ = stream.sock.set_read_timeout(Some(super::PATIENCE));
+                let _ = io::copy(&mut stream.sock, &mut io::sink());
+                return Err(e);
+            }
         }
         Ok(Self::Tls(Box::new(stream)))
     }
