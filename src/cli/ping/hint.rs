@@ -89,7 +89,7 @@ async fn of_fault(provider: &Provider, limits: Limits, cause: &Cause) -> Option<
         }
         Cause::Tls(TlsFault::NotTls | TlsFault::Closed) => "begin base_url with http://, or use the port that speaks TLS".into(),
         Cause::Tls(TlsFault::UnknownIssuer { ca_file: false }) => {
-            "name the file of its authority's certificate in `ca_file`, or add that to the system's store".into()
+            "or add it to the system's store (SSL_CERT_FILE can name another one)".into()
         }
         Cause::Tls(TlsFault::UnknownIssuer { ca_file: true }) => {
             "is it the right `ca_file`, and base_url the right server?".into()
