@@ -84,6 +84,8 @@ shape! {
         optional host: String = "127.0.0.1" => {"minLength": 1},
         /// Port to listen on; 0: any free one.
         optional port: u16 = default::PORT,
+        /// The certificate that clients are shown. Without it they speak plain HTTP.
+        optional tls: Tls,
         /// How long the upstream may take, in seconds: whole answers in total, streams until their first byte.
         optional upstream_timeout_seconds: Duration = default::UPSTREAM_TIMEOUT => {"exclusiveMinimum": 0},
         /// Longest silence between two upstream chunks of a stream, in seconds.
@@ -110,6 +112,16 @@ shape! {
         optional aliases: Entries<String> = json!({}) => {"examples": [{"claude-*haiku*": "small", "claude-*": "big"}]},
         /// The upstreams.
         required providers: Vec<At<Provider>> => {"minItems": 1},
+    }
+}
+
+shape! {
+    /// A certificate and its key. A relative path begins at the directory of this file.
+    Tls {
+        /// A PEM file: the certificate, and behind it those that signed it.
+        required cert: String => {"minLength": 1, "examples": ["cert.pem"]},
+        /// A PEM file: the private key of the certificate, without a password.
+        required key: String => {"minLength": 1, "examples": ["key.pem"]},
     }
 }
 

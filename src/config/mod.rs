@@ -9,6 +9,7 @@ mod default;
 mod expand;
 mod file;
 pub mod finding;
+mod identity;
 mod keys;
 mod limits;
 pub mod load;
@@ -37,6 +38,7 @@ pub use code::Code;
 pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
+pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
 pub use proxy::{Proxy, authority};
 pub use roots::Roots;
@@ -69,6 +71,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Worker threads.
     pub workers: usize,
+    /// What clients are shown; none: plain HTTP.
+    pub tls: Option<Arc<Identity>>,
     /// Longest body text in a log line, in characters; 0 logs none.
     pub log_body_max_chars: usize,
     /// Longest preview of a streamed answer in the log, in characters; 0 logs none.

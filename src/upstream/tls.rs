@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::fault::{Cause, TlsFault};
-use crate::config::Roots;
+use crate::config::{Roots, bare_name};
 
 /// The platform's certificate verifier is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -90,20 +90,13 @@ fn refused(error: &CertificateError, ca_file: bool) -> TlsFault {
         E::NotValidYetContext { not_before, .. } => TlsFault::NotValidYet(Some(date(*not_before))),
         E::NotValidForName => TlsFault::WrongName(Vec::new()),
         E::NotValidForNameContext { presented, .. } => {
-            TlsFault::WrongName(presented.iter().filter_map(|name| bare(name)).collect())
+            TlsFault::WrongName(presented.iter().filter_map(|name| bare_name(name)).collect())
         }
         E::Revoked => TlsFault::Revoked,
         // webpki's word for it; its type is not rustls's.
         E::Other(e) if e.to_string().contains("CaUsedAsEndEntity") => TlsFault::AuthorityItself,
         e => TlsFault::Other(format!("its certificate was refused ({e})")),
     }
-}
-
-/// `DnsName("a.example")` and `IpAddress(10.0.0.1)`, as webpki shows names, without the wrapping.
-fn bare(shown: &str) -> Option<String> {
-    let (_, inner) = shown.split_once('(')?;
-    let name = inner.strip_suffix(')')?.trim_matches('"');
-    Some(name.chars().filter(|c| matches!(c, '!'..='~')).take(80).collect())
 }
 
 /// `2026-11-20T08:00:00Z`.
@@ -142,8 +135,8 @@ mod tests {
             assert_eq!(since(at(then), at(now)), said);
         }
         assert_eq!(date(at(u64::MAX)), "9999-12-31T23:59:59Z");
-        assert_eq!(bare("DnsName(\"*.a.example\")").as_deref(), Some("*.a.example"));
-        assert_eq!(bare("IpAddress(127.0.0.1)").as_deref(), Some("127.0.0.1"));
-        assert_eq!(bare("Unsupported"), None);
+        assert_eq!(bare_name("DnsName(\"*.a.example\")").as_deref(), Some("*.a.example"));
+        assert_eq!(bare_name("IpAddress(127.0.0.1)").as_deref(), Some("127.0.0.1"));
+        assert_eq!(bare_name("Unsupported"), None);
     }
 }

@@ -25,6 +25,7 @@ mod drain;
 mod endpoints;
 mod faults;
 mod headers;
+mod https;
 mod limits;
 mod load;
 mod overload;

@@ -162,7 +162,7 @@ fn self_signed_certificates() {
     assert_eq!(post(proxy.addr, &message("Hello", false)).status, 200);
 
     let authority = Authority::named(&["127.0.0.1"]);
-    let told = refuses(authority.own_server(), "127.0.0.1", authority.roots());
+    let told = refuses(authority.own().server, "127.0.0.1", authority.roots());
     assert!(told.contains("an authority's own (CA:TRUE)"), "{told}");
 }
 

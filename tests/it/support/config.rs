@@ -24,6 +24,7 @@ pub fn config(base: &str) -> Config {
         max_concurrent_requests: 1024,
         shutdown_grace: Duration::from_secs(30),
         workers: 1,
+        tls: None,
         log_body_max_chars: 0,
         log_stream_text_preview_chars: 0,
         default_model: None,

@@ -32,7 +32,7 @@ impl Program {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_claude-proxy"));
-        command.args(args).current_dir(&dir).env_remove("CONFIG_PATH");
+        command.args(args).current_dir(&dir).env_remove("CONFIG_PATH").env_remove("NODE_EXTRA_CA_CERTS");
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
@@ -67,7 +67,7 @@ impl Program {
         let mut addr = None;
         eventually("it says where it listens", || {
             let output = self.output();
-            let line = output.lines().find_map(|l| l.split_once("listens on http://"));
+            let line = output.lines().find_map(|l| l.split_once("listens on ")?.1.split_once("://"));
             addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
             addr.is_some()
         });

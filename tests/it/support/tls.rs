@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use claude_proxy::config::Roots;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// Signs certificates; nobody trusts it who was not told to.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -53,9 +53,11 @@ impl Authority {
         self.issue(names, |_| {}).server
     }
 
-    /// A server that shows the authority's own certificate.
-    pub fn own_server(&self) -> Arc<ServerConfig> {
-        server(self.0.der(), self.0.key(), None)
+    /// The authority's own certificate, shown by a server.
+    pub fn own(&self) -> Issued {
+        let key = KeyPair::from_pem(&self.0.key().serialize_pem()).unwrap();
+        let server = server(self.0.der(), &key, None);
+        Issued { certificate: self.0.as_ref().clone(), key, server }
     }
 
     /// A certificate that `change` may spoil.
@@ -108,6 +110,18 @@ fn server(
 pub enum Wire {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// How a client that trusts this authority alone speaks TLS.
+pub fn client(authority: &Authority, alpn: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 impl Wire {
@@ -127,10 +141,22 @@ impl Wire {
         Ok(Self::Tls(Box::new(stream)))
     }
 
+    /// The client's side of a handshake.
+    pub fn connect(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self::Client(Box::new(stream)))
+    }
+
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => &stream.sock,
+            Self::Client(stream) => &stream.sock,
         }
     }
 
@@ -138,15 +164,18 @@ impl Wire {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.sock,
+            Self::Client(stream) => stream.sock,
         }
     }
 
     /// Says over TLS that nothing more follows; then FIN.
     pub fn close(mut self) {
-        if let Self::Tls(stream) = &mut self {
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
+        match &mut self {
+            Self::Plain(_) => {}
+            Self::Tls(stream) => stream.conn.send_close_notify(),
+            Self::Client(stream) => stream.conn.send_close_notify(),
         }
+        let _ = self.flush();
         self.cut();
     }
 
@@ -161,6 +190,7 @@ impl Read for Wire {
         match self {
             Self::Plain(stream) => stream.read(buf),
             Self::Tls(stream) => stream.read(buf),
+            Self::Client(stream) => stream.read(buf),
         }
     }
 }
@@ -170,6 +200,7 @@ impl Write for Wire {
         match self {
             Self::Plain(stream) => stream.write(buf),
             Self::Tls(stream) => stream.write(buf),
+            Self::Client(stream) => stream.write(buf),
         }
     }
 
@@ -177,6 +208,7 @@ impl Write for Wire {
         match self {
             Self::Plain(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::Client(stream) => stream.flush(),
         }
     }
 }

@@ -193,7 +193,7 @@ impl Conn {
     pub fn server_name(&self) -> Option<String> {
         match &self.stream {
             Wire::Tls(stream) => stream.conn.server_name().map(str::to_owned),
-            Wire::Plain(_) => None,
+            _ => None,
         }
     }
 
@@ -201,7 +201,7 @@ impl Conn {
     pub fn alpn(&self) -> Option<Vec<u8>> {
         match &self.stream {
             Wire::Tls(stream) => stream.conn.alpn_protocol().map(<[u8]>::to_vec),
-            Wire::Plain(_) => None,
+            _ => None,
         }
     }
 
