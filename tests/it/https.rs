@@ -196,3 +196,66 @@ fn what_claude_code_is_told() {
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("http://127.0.0.1:") && output.contains(" <>"), "{output}");
 }
+
+/// What a reload does: new connections see the new certificate, open ones go on.
+#[test]
+fn a_certificate_can_be_replaced() {
+    let upstream = upstream();
+    let authorities = [Authority::new("Old CA"), Authority::new("New CA")];
+    let identities = authorities.each_ref().map(|authority| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &authority.issue(&["127.0.0.1"], |_| {}));
+        let config = json!({"tls": {"cert": "cert.pem", "key": "key.pem"}, "providers": []});
+        let file = dir.path().join("config.json");
+        let config = config
+            .to_string()
+            .replace("[]", "[{\"base_url\": \"http://x\", \"api_key\": \"\", \"models\": []}]");
+        std::fs::write(&file, config).unwrap();
+        claude_proxy::config::load(&file).unwrap().config.tls.unwrap()
+    });
+    let mut config = config(&upstream.base());
+    config.tls = Some(Arc::clone(&identities[0]));
+    let proxy = Proxy::start(config);
+    let clients = authorities.each_ref().map(|authority| client(authority, &[]));
+    let mut open = connect(proxy.addr, &clients[0]);
+    assert!(Client::connect_tls(proxy.addr, &clients[1], "127.0.0.1").is_err());
+    proxy.certificate.as_ref().unwrap().replace(&identities[1]);
+    assert_eq!(ask(&mut open, true).status, 200);
+    assert_eq!(ask(&mut connect(proxy.addr, &clients[1]), true).status, 200);
+    // One that does not resume a session.
+    let fresh = client(&authorities[0], &[]);
+    assert!(Client::connect_tls(proxy.addr, &fresh, "127.0.0.1").is_err());
+}
+
+/// SIGTERM closes connections that wait for their next request, and lets a stream end.
+#[cfg(unix)]
+#[test]
+fn it_ends_in_order() {
+    let authority = Authority::new("Test CA");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::start(move |mut conn| {
+        while let Some(seen) = conn.request() {
+            conn.stream_head();
+            conn.chunk(text("Hi"));
+            if seen.json()["messages"].to_string().contains("wait") {
+                wait.lock().unwrap().recv().unwrap();
+            }
+            conn.chunk([&finish("stop"), &usage(), DONE].concat());
+            conn.end_chunks();
+        }
+    });
+    let mut program = serve(&upstream, &authority.issue(&["127.0.0.1"], |_| {}), &["serve"]);
+    let config = client(&authority, &[]);
+    let mut idle = connect(program.addr(), &config);
+    assert_eq!(ask(&mut idle, true).status, 200);
+    let mut busy = connect(program.addr(), &config);
+    busy.send("POST", "/v1/messages", &[("x-api-key", "sesame-123")], &message("wait", true));
+    busy.until("Hi");
+    program.signal("TERM");
+    assert!(idle.head().is_none(), "closed");
+    assert!(!program.has_ended());
+    go.send(()).unwrap();
+    assert_eq!(busy.answer().events().1, End::Complete);
+    assert_eq!(program.end().0, Some(0));
+}
