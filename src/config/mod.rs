@@ -59,7 +59,7 @@ pub struct Config {
     pub upstream_timeout: Duration,
     /// Longest silence between two upstream body bytes. Comments count as bytes.
     pub stream_idle_timeout: Duration,
-    /// Resolve, TCP and TLS together.
+    /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect_timeout: Duration,
     /// An `event: ping` after that much silence towards the client; zero: none.
     pub ping_interval: Duration,

@@ -114,15 +114,23 @@ fn a_client_that_leaves_is_noticed() {
     assert!(!output.contains("ERROR"), "{output}");
 }
 
-/// What is not TLS is closed, soon and without a word of the upstream.
+/// What is not TLS is closed at once; who forgot the `s` of `https` is told so.
 #[test]
-fn plain_http_is_closed() {
+fn plain_http_is_refused() {
     let (authority, upstream) = (Authority::new("Test CA"), upstream());
     let program = serve(&upstream, &authority.issue(&["127.0.0.1"], |_| {}), &["serve"]);
     let addr = program.addr();
-    for bytes in
-        [&b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: sesame-123\r\n\r\n"[..], b"\0\0\0\0\0\0"]
-    {
+    let large = "x".repeat(500_000);
+    for body in ["", "{}", &large] {
+        let mut plain = Client::connect(addr);
+        plain.send("POST", "/v1/messages", &[("x-api-key", "sesame-123")], body.as_bytes());
+        let answer = plain.answer();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{answer:?}");
+        let told = "this port speaks TLS: begin the base URL with https://";
+        assert_eq!(answer.error(), ("invalid_request_error".to_owned(), told.to_owned()));
+        assert!(plain.head().is_none(), "closed");
+    }
+    for bytes in [&b"\0\0\0\0\0\0"[..], b"get / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
