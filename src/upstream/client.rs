@@ -82,7 +82,10 @@ impl Client {
             (Some(port), _) => format!("{host}:{port}"),
         };
         let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
-        let (_, awc) = way.ok_or_else(|| bad("no way to it was set up".into()))?;
+        // What is meant for TLS never goes without.
+        let fits =
+            |(way, _): &&(Transport, awc::Client)| way.tls.is_some() == (uri.scheme_str() == Some("https"));
+        let (_, awc) = way.filter(fits).ok_or_else(|| bad("no way to it was set up".into()))?;
         let mut request = awc
             .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
