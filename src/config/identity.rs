@@ -32,6 +32,12 @@ impl fmt::Debug for Identity {
     }
 }
 
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert && self.private_root == other.private_root
+    }
+}
+
 /// Which of the two files is wrong, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum IdentityError {

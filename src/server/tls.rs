@@ -36,7 +36,7 @@ const MAX_UNREAD: u64 = 1 << 20;
 
 /// The certificate of new connections.
 #[derive(Debug, Clone)]
-pub struct Certificate(Arc<Shown>);
+pub(super) struct Certificate(Arc<Shown>);
 
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
@@ -53,7 +53,7 @@ impl Certificate {
     }
 
     /// Shows another one from now on. Connections that are open stay as they are.
-    pub fn replace(&self, identity: &Identity) {
+    pub(super) fn replace(&self, identity: &Identity) {
         *self.0.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&identity.certified);
     }
 

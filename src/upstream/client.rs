@@ -16,11 +16,12 @@ use awc::http::{Method, Uri};
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections to all providers of one worker.
+/// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
     /// One for each way, with connections of its own.
     ways: Rc<[(Transport, awc::Client)]>,
+    connect: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -33,7 +34,13 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        Self { ways: transports.iter().map(|way| (way.clone(), Self::way(way, connect))).collect() }
+        let ways = transports.iter().map(|way| (way.clone(), Self::way(way, connect)));
+        Self { ways: ways.collect(), connect }
+    }
+
+    /// Whether [`Client::new`] with these would open connections in the same way.
+    pub fn connects_like(&self, transports: &Transports, connect: Duration) -> bool {
+        self.connect == connect && self.ways.iter().map(|(way, _)| way).eq(transports.iter())
     }
 
     fn way(way: &Transport, connect: Duration) -> awc::Client {

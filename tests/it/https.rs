@@ -205,34 +205,44 @@ fn what_claude_code_is_told() {
     assert!(output.contains("http://127.0.0.1:") && output.contains(" <>"), "{output}");
 }
 
-/// What a reload does: new connections see the new certificate, open ones go on.
+/// SIGHUP reads the files again: new connections see the new certificate, open ones go on.
+#[cfg(unix)]
 #[test]
-fn a_certificate_can_be_replaced() {
+fn a_reload_brings_the_new_certificate() {
     let upstream = upstream();
-    let authorities = [Authority::new("Old CA"), Authority::new("New CA")];
-    let identities = authorities.each_ref().map(|authority| {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &authority.issue(&["127.0.0.1"], |_| {}));
-        let config = json!({"tls": {"cert": "cert.pem", "key": "key.pem"}, "providers": []});
-        let file = dir.path().join("config.json");
-        let config = config
-            .to_string()
-            .replace("[]", "[{\"base_url\": \"http://x\", \"api_key\": \"\", \"models\": []}]");
-        std::fs::write(&file, config).unwrap();
-        claude_proxy::config::load(&file).unwrap().config.tls.unwrap()
-    });
-    let mut config = config(&upstream.base());
-    config.tls = Some(Arc::clone(&identities[0]));
-    let proxy = Proxy::start(config);
-    let clients = authorities.each_ref().map(|authority| client(authority, &[]));
-    let mut open = connect(proxy.addr, &clients[0]);
-    assert!(Client::connect_tls(proxy.addr, &clients[1], "127.0.0.1").is_err());
-    proxy.certificate.as_ref().unwrap().replace(&identities[1]);
+    let [old, new] = ["Old CA", "New CA"].map(Authority::new);
+    let issued = old.issue(&["127.0.0.1"], |_| {});
+    let program = serve(&upstream, &issued, &["serve", "--log-format", "json"]);
+    let addr = program.addr();
+    let trusts = |authority: &Authority| {
+        // A client of its own each time: one that was here before may resume its session.
+        Client::connect_tls(addr, &client(authority, &[]), "127.0.0.1").is_ok()
+    };
+    let mut open = connect(addr, &client(&old, &[]));
+    assert!(trusts(&old) && !trusts(&new));
+    // A key that does not fit changes nothing.
+    let fresh = new.issue(&["127.0.0.1"], |_| {});
+    std::fs::write(program.dir().join("cert.pem"), fresh.certificate.pem()).unwrap();
+    program.signal("HUP");
+    eventually("it is refused", || program.output().contains("is not the key of the first certificate"));
+    assert!(trusts(&old) && !trusts(&new));
+    write(program.dir(), &fresh);
+    program.signal("HUP");
+    eventually("it is read again", || program.lines("the configuration was reloaded").len() == 1);
+    let line = program.lines("the configuration was reloaded").pop().unwrap();
+    assert_eq!(line["changes"], "settings changed: tls");
+    assert_eq!(program.lines("these settings change only with a restart").len(), 0);
+    assert!(trusts(&new) && !trusts(&old));
     assert_eq!(ask(&mut open, true).status, 200);
-    assert_eq!(ask(&mut connect(proxy.addr, &clients[1]), true).status, 200);
-    // One that does not resume a session.
-    let fresh = client(&authorities[0], &[]);
-    assert!(Client::connect_tls(proxy.addr, &fresh, "127.0.0.1").is_err());
+    // TLS itself does not come or go.
+    let config = std::fs::read_to_string(program.dir().join("config.json")).unwrap();
+    let plain = config.replace("\"tls\"", "\"x\"");
+    std::fs::write(program.dir().join("config.json"), plain).unwrap();
+    program.signal("HUP");
+    eventually("it is read once more", || program.lines("the configuration was reloaded").len() == 2);
+    let line = program.lines("these settings change only with a restart").pop().unwrap();
+    assert_eq!(line["keys"], "tls");
+    assert_eq!(ask(&mut connect(addr, &client(&new, &[])), true).status, 200);
 }
 
 /// SIGTERM closes connections that wait for their next request, and lets a stream end.

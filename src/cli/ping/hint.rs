@@ -131,7 +131,7 @@ async fn speaks_tls(provider: &Provider, limits: Limits) -> bool {
     let Some(rest) = provider.models_url.strip_prefix("http://") else { return false };
     let url = format!("https://{rest}");
     let provider = Provider { base_url: url.clone(), ..provider.clone() };
-    let Ok(transports) = Transports::new([&provider]) else { return false };
+    let Ok(transports) = Transports::new([&provider], None) else { return false };
     let client = Client::new(&transports, limits.connect);
     match client.get(&provider, &url, limits).await {
         Ok(_) => true,

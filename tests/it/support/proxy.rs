@@ -5,13 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::{Certificate, Server};
+use claude_proxy::server::{Reload, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
     pub addr: SocketAddr,
-    /// With `tls` in the configuration.
-    pub certificate: Option<Certificate>,
+    pub reload: Reload,
     stop: UnboundedSender<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -23,12 +22,12 @@ impl Proxy {
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
                 let bound = Server::bind(Arc::new(config)).unwrap();
-                told.send((bound.addr(), bound.certificate().cloned())).unwrap();
+                told.send((bound.addr(), bound.reload())).unwrap();
                 bound.run(stopped).await.unwrap();
             });
         });
-        let (addr, certificate) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
-        Self { addr, certificate, stop, thread: Some(thread) }
+        let (addr, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, reload, stop, thread: Some(thread) }
     }
 
     /// What SIGTERM does.
