@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 
+use super::tls::wants_certificate;
 use crate::wire::anthropic::{ApiError, ErrorKind};
+
+mod proxy;
+mod tls;
+
+pub use proxy::ProxyFault;
+pub use tls::TlsFault;
 
 /// How far an exchange had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,14 @@ pub enum Cause {
     /// TLS failed.
     #[error("the TLS handshake failed: {0}")]
     Tls(TlsFault),
+    /// There is no tunnel through the proxy.
+    #[error("the proxy {proxy} {fault}")]
+    Proxy {
+        /// Where it is and who named it.
+        proxy: String,
+        /// What happened.
+        fault: ProxyFault,
+    },
     /// [`super::Limits::connect`] has passed.
     #[error("no connection within {}", seconds(*.0))]
     ConnectTimeout(Duration),
@@ -89,35 +104,6 @@ pub enum Cause {
     TooLarge(usize),
 }
 
-/// Why there is no TLS.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TlsFault {
-    /// What answers is not TLS, plain HTTP most likely.
-    #[error("it does not speak TLS there; should base_url begin with http://?")]
-    NotTls,
-    /// The connection was closed instead of an answer.
-    #[error("it closed the connection; does it speak TLS there?")]
-    Closed,
-    /// A certificate of nobody whom this system trusts.
-    #[error("its certificate is not signed by an authority that this system trusts")]
-    UnknownIssuer,
-    /// The certificate is too old.
-    #[error("its certificate has expired")]
-    Expired,
-    /// The certificate is too new.
-    #[error("its certificate is not valid yet: is the clock right?")]
-    NotValidYet,
-    /// The certificate is somebody else's.
-    #[error("its certificate is for another host name")]
-    WrongName,
-    /// The certificate was taken back.
-    #[error("its certificate was revoked")]
-    Revoked,
-    /// Something else, in rustls's words.
-    #[error("{0}")]
-    Other(String),
-}
-
 /// The upstream did it.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
@@ -136,7 +122,14 @@ pub struct Fault {
 impl Fault {
     /// A fault after which nothing is tried again.
     pub fn new(stage: Stage, cause: Cause) -> Self {
-        let retry = if stage == Stage::Connect { Retry::Safe } else { Retry::Never };
+        // Nothing was sent while connecting; but these end the same way every time.
+        let lasts = match &cause {
+            Cause::Config(_) => true,
+            Cause::Tls(fault) => !matches!(fault, TlsFault::Closed),
+            Cause::Proxy { fault, .. } => fault.lasts(),
+            _ => false,
+        };
+        let retry = if stage == Stage::Connect && !lasts { Retry::Safe } else { Retry::Never };
         Self { stage, retry, resent: false, cause }
     }
 
@@ -144,7 +137,10 @@ impl Fault {
     pub fn api_error(&self, provider: &str) -> ApiError {
         let message = format!("upstream {provider}: {}", self.cause);
         match self.cause {
-            Cause::ConnectTimeout(_) | Cause::Timeout(_) | Cause::Idle(_) => {
+            Cause::ConnectTimeout(_)
+            | Cause::Timeout(_)
+            | Cause::Idle(_)
+            | Cause::Proxy { fault: ProxyFault::Silent(_), .. } => {
                 ApiError::new(504, ErrorKind::Timeout, message)
             }
             _ => ApiError::bad_gateway(message),
@@ -179,59 +175,31 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-fn tls_fault(error: &io::Error) -> Option<TlsFault> {
-    let inner = error.get_ref()?;
-    Some(match inner.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(e) => refused(e),
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsFault::NotTls,
-        e => TlsFault::Other(e.to_string()),
-    })
-}
-
-/// Why a certificate was refused.
-fn refused(error: &rustls::CertificateError) -> TlsFault {
-    use rustls::CertificateError as E;
-    match error {
-        E::UnknownIssuer => TlsFault::UnknownIssuer,
-        E::Expired | E::ExpiredContext { .. } => TlsFault::Expired,
-        E::NotValidYet | E::NotValidYetContext { .. } => TlsFault::NotValidYet,
-        E::NotValidForName | E::NotValidForNameContext { .. } => TlsFault::WrongName,
-        E::Revoked => TlsFault::Revoked,
-        e => TlsFault::Other(format!("its certificate was refused ({e})")),
-    }
-}
-
 impl From<SendRequestError> for Fault {
     fn from(error: SendRequestError) -> Self {
         use awc::error::SendRequestError as E;
         let closed = || Self { retry: Retry::IfReused, ..Self::new(Stage::Head, Cause::ClosedUnanswered) };
         match error {
-            E::Url(e) => {
-                Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Config(e.to_string())) }
-            }
+            E::Url(e) => Self::new(Stage::Connect, Cause::Config(e.to_string())),
             // "Internal error: connector has been disconnected" is how awc says that the peer
             // closed before the head of its answer.
             E::Connect(ConnectError::Disconnected) => closed(),
-            E::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => {
-                Self::new(Stage::Connect, Cause::Resolve)
-            }
             E::Connect(ConnectError::Timeout) => {
                 Self::new(Stage::Connect, Cause::ConnectTimeout(Duration::ZERO))
             }
-            // TCP alone has no end of file before it is connected.
-            E::Connect(ConnectError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                Self::new(Stage::Connect, Cause::Tls(TlsFault::Closed))
+            // The dialler's own.
+            E::Connect(ConnectError::Io(e)) => {
+                e.downcast::<Self>().unwrap_or_else(|e| Self::new(Stage::Connect, Cause::Connect(e)))
             }
-            E::Connect(ConnectError::Io(e)) => match tls_fault(&e) {
-                Some(tls) => Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Tls(tls)) },
-                None => Self::new(Stage::Connect, Cause::Connect(e)),
-            },
             E::Connect(e) => Self::new(Stage::Connect, Cause::Connect(io::Error::other(e.to_string()))),
             E::Send(e) if is_closed(&e) => {
                 Self { retry: Retry::IfReused, ..Self::new(Stage::Send, Cause::Send(e)) }
             }
             E::Send(e) => Self::new(Stage::Send, Cause::Send(e)),
             E::Response(actix_web::error::ParseError::Io(e)) if is_closed(&e) => closed(),
+            E::Response(actix_web::error::ParseError::Io(e)) if wants_certificate(&e) => {
+                Self::new(Stage::Head, Cause::Tls(TlsFault::ClientCertificate))
+            }
             E::Response(e) => Self::new(Stage::Head, Cause::NotHttp(e.to_string())),
             E::Timeout => Self::new(Stage::Head, Cause::Timeout(Duration::ZERO)),
             e => Self::new(Stage::Send, Cause::Broken(e.to_string())),

@@ -2,15 +2,16 @@
 //!
 //! A body that ends with the connection is plain HTTP/1.1 (RFC 9112, 6.3), and small servers
 //! send streams so. awc gives an empty body for it; for HTTP/1.0 it reads to the end. So the
-//! version of such an answer is changed under its eyes. Only plain connections can be helped:
-//! inside TLS the head is not ours to see, and [`super::Body`] refuses the answer with a reason.
+//! version of such an answer is changed under its eyes.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_rt::net::{ActixStream, Ready, TcpStream};
+use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::Stream;
 
 /// Longest head that is looked through, in bytes; awc itself reads no longer ones.
 const MAX_HEAD: usize = 128 * 1024;
@@ -18,9 +19,7 @@ const MAX_HEAD: usize = 128 * 1024;
 /// A connection to a provider.
 #[derive(Debug)]
 pub(super) struct Framing {
-    stream: TcpStream,
-    /// False below TLS.
-    plain: bool,
+    stream: Stream,
     /// A request was written: the next bytes are a head.
     head_next: bool,
     /// The beginning of a head that did not come in one read; then the rest of what was read.
@@ -30,8 +29,8 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    pub(super) fn new(stream: TcpStream, plain: bool) -> Self {
-        Self { stream, plain, head_next: false, held: Vec::new(), release: None }
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, head_next: false, held: Vec::new(), release: None }
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -120,7 +119,7 @@ impl AsyncRead for Framing {
             self.give(buf);
             return Poll::Ready(Ok(()));
         }
-        if self.plain && self.head_next {
+        if self.head_next {
             return self.poll_head(cx, buf);
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
