@@ -30,7 +30,7 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         }
         t => t,
     };
-    let value: Option<Value> = serde_json::from_str(text).ok();
+    let value = tree(text);
     let message = value.as_ref().and_then(message_of).unwrap_or_else(|| plain(status, text, value.is_some()));
     let (status, vague) = match status {
         200..=299 => match value.as_ref().and_then(in_band_status) {
@@ -183,8 +183,13 @@ fn without_header_name(message: &str) -> String {
 /// A list that holds an error, as Gemini sends it.
 pub(super) fn is_error_list(text: &str) -> bool {
     text.trim_start().starts_with('[')
-        && serde_json::from_str::<Value>(text)
-            .is_ok_and(|v| v.pointer("/0/error").is_some_and(|e| !e.is_null()))
+        && tree(text).is_some_and(|v| v.pointer("/0/error").is_some_and(|e| !e.is_null()))
+}
+
+/// The JSON, unless it is longer than any error: as a tree it takes many times as much memory.
+fn tree(text: &str) -> Option<Value> {
+    const MAX: usize = 1 << 20;
+    (text.len() <= MAX).then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// The status that an error inside an answer with status 200 stands for.

@@ -20,7 +20,8 @@ use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
 use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
-use crate::wire::openai::{self, Chunk, Content};
+use crate::wire::json::Half;
+use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES};
 
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
 pub(super) const MAX_RETAINED: usize = 8 << 20;
@@ -68,6 +69,8 @@ pub(super) struct Machine<S> {
     used_ids: Vec<u64>,
     /// Ids that calls of a whole answer were given before their turn.
     claimed: VecDeque<String>,
+    /// Half a character that the last piece of text or reasoning ended with; its place.
+    half: (Kind, Half),
     /// White space that opens no text block of its own: the inside of a JSON string.
     space: String,
     /// Output that waits for incomplete calls.
@@ -108,6 +111,7 @@ impl<S: Sink> Machine<S> {
             calls: Calls::default(),
             used_ids: Vec::new(),
             claimed: VecDeque::new(),
+            half: (Kind::Text, Half::default()),
             space: String::new(),
             held: Vec::new(),
             finish: None,
@@ -166,6 +170,7 @@ impl<S: Sink> Machine<S> {
         if chunk.faulty {
             return Err(self.fault(data));
         }
+        uncrowded(&chunk)?;
         self.numbers(&chunk);
         // Azure's first chunk has neither: only what filters said of the prompt.
         if chunk.choices.is_empty() && chunk.usage.is_none() {
@@ -214,6 +219,7 @@ impl<S: Sink> Machine<S> {
         if chunk.faulty {
             return Err(self.fault(body));
         }
+        uncrowded(&chunk)?;
         if chunk.choices.is_empty() {
             return Err(if chunk.told {
                 self.fault(body)
@@ -233,7 +239,7 @@ impl<S: Sink> Machine<S> {
             self.think(&choice.delta, out)?;
             if let Content::Parts(parts) = &choice.delta.content {
                 for (_, text) in parts.iter().filter(|(thinking, _)| *thinking) {
-                    self.emit_thinking(Fragment::Json(*text), out)?;
+                    self.reason(*text, out)?;
                 }
             }
         }
@@ -248,7 +254,7 @@ impl<S: Sink> Machine<S> {
                 Content::Parts(parts) => {
                     for (_, text) in parts.iter().filter(|(thinking, _)| !thinking) {
                         content = true;
-                        self.emit_text(Fragment::Json(*text), out)?;
+                        self.write(*text, out)?;
                     }
                 }
             }
@@ -330,6 +336,7 @@ impl<S: Sink> Machine<S> {
         if end == UpstreamEnd::Eof && self.finish.is_none() {
             return Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"));
         }
+        self.settle_half(None, out)?;
         self.flush_tags(out)?;
         self.finish_calls(out)?;
         self.release(out)?;
@@ -379,6 +386,15 @@ impl<S: Sink> Machine<S> {
         };
         self.sink.end(&ending, &self.context, out);
     }
+}
+
+fn uncrowded(chunk: &Chunk<'_>) -> Result<(), ApiError> {
+    if chunk.crowded {
+        return Err(ApiError::bad_gateway(format!(
+            "upstream sent more than {MAX_ENTRIES} choices, tool calls or content parts at once"
+        )));
+    }
+    Ok(())
 }
 
 /// The bytes as text; what is no UTF-8 becomes U+FFFD.
