@@ -119,6 +119,10 @@ async fn exchange(
                     reused: !progress.dialled.get(),
                     retried,
                 };
+                if answer.status < 200 {
+                    // The real answer may still come, and must not meet another request.
+                    progress.connection.borrow().set(true);
+                }
                 return accept(answer);
             }
             Err(fault) if !retried && fault.retry == Retry::IfReused && !progress.dialled.get() => {
@@ -132,6 +136,9 @@ async fn exchange(
 
 /// Refuses answers that must not be read.
 fn accept(answer: Answer) -> Result<Answer, Fault> {
+    if answer.status < 200 {
+        return Err(Fault::new(Stage::Head, Cause::NotHttp(format!("an interim status, {}", answer.status))));
+    }
     if (300..400).contains(&answer.status) {
         return Err(Fault::new(Stage::Head, Cause::Redirect(answer.status)));
     }

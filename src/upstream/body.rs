@@ -48,7 +48,7 @@ impl Body {
     }
 
     /// The content-encoding, if there is one.
-    pub(super) fn encoding(&self) -> Option<String> {
+    pub fn encoding(&self) -> Option<String> {
         let value = self.header(&CONTENT_ENCODING)?.to_str().unwrap_or("unreadable");
         let value = value.trim();
         (!value.is_empty() && !value.eq_ignore_ascii_case("identity"))

@@ -1,6 +1,6 @@
 //! Opening a connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use actix_rt::net::TcpStream;
@@ -24,6 +24,8 @@ pub(super) struct Progress {
     pub(super) opened: Cell<Option<Instant>>,
     /// The request is being written: resolve, TCP and TLS are behind us.
     pub(super) connected: Cell<Option<Instant>>,
+    /// Set what is in it, and the connection that the request went out on is not used again.
+    pub(super) connection: RefCell<Rc<Cell<bool>>>,
 }
 
 tokio::task_local! {

@@ -126,6 +126,13 @@ impl Drop for Upstream {
 impl Conn {
     /// The next request, whole; none when the client closed.
     pub fn request(&mut self) -> Option<Seen> {
+        let seen = self.quiet_request()?;
+        self.shared.seen.lock().unwrap().push(seen.clone());
+        Some(seen)
+    }
+
+    /// The same, but [`Upstream::seen`] does not tell of it.
+    pub fn quiet_request(&mut self) -> Option<Seen> {
         let head_end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
@@ -140,7 +147,6 @@ impl Conn {
         }
         seen.body = self.buffer[head_end..head_end + length].to_vec();
         self.buffer.drain(..head_end + length);
-        self.shared.seen.lock().unwrap().push(seen.clone());
         Some(seen)
     }
 
