@@ -29,6 +29,7 @@ mod load;
 mod overload;
 mod pool;
 mod program;
+mod r01_truncation;
 mod same_code;
 mod stream;
 mod timeouts;
