@@ -76,33 +76,6 @@ fn compressed_answers_are_refused() {
 }
 
 #[test]
-fn a_whole_answer_that_is_cut_is_not_taken_for_whole() {
-    let whole = completion("hello");
-    for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
-        for chunked in [false, true] {
-            let whole = whole.clone();
-            let up = Upstream::start(move |mut conn| {
-                if conn.request().is_none() {
-                    return;
-                }
-                if chunked {
-                    conn.write("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
-                    conn.write(format!("{:x}\r\n{}", whole.len(), &whole[..cut]));
-                } else {
-                    conn.write(format!(
-                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{}",
-                        whole.len(),
-                        &whole[..cut]
-                    ));
-                }
-                conn.close();
-            });
-            expect(&up, 502, "api_error", "");
-        }
-    }
-}
-
-#[test]
 fn pages_instead_of_json() {
     for status in [200, 502] {
         let up = Upstream::answering(http(

@@ -30,6 +30,7 @@ mod overload;
 mod pool;
 mod program;
 mod r01_truncation;
+mod r02_end_markers;
 mod same_code;
 mod stream;
 mod timeouts;
