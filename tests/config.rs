@@ -218,13 +218,9 @@ fn unknown_keys_stop_nothing() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    for provider in [
-        r#","api_keys":["a"]"#,
-        r#","api_keys":[]"#,
-        r#","api":"anthropic""#,
-        r#","ca_file":"Cargo.toml""#,
-        r#","proxy_url":"http://p:1""#,
-    ] {
+    for provider in
+        [r#","api_keys":["a"]"#, r#","api_keys":[]"#, r#","api":"anthropic""#, r#","proxy_url":"http://p:1""#]
+    {
         let text = with(provider, "");
         assert!(checked(&text).config.is_none(), "{provider}");
         let text = said(&text, Code::NotSupported);
@@ -236,19 +232,21 @@ fn what_is_not_built_is_refused() {
 }
 
 #[test]
+fn ca_files() {
+    let ca_file = |name: &str| with(&format!(r#","ca_file":"{name}""#), "");
+    assert!(said(&ca_file("no/such.pem"), Code::BadCaFile).contains("cannot read no/such.pem"));
+    assert!(said(&ca_file("Cargo.toml"), Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"));
+    assert!(findings(&with(r#","ca_file":1"#, ""))[0].ends_with("wrong-type"));
+}
+
+#[test]
 fn what_is_not_built_is_checked_all_the_same() {
-    assert!(
-        said(&with(r#","ca_file":"no/such.pem""#, ""), Code::BadCaFile).contains("cannot read no/such.pem")
-    );
-    let text = with(r#","ca_file":"Cargo.toml""#, "");
-    assert!(said(&text, Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"), "{text}");
     for bad in ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b"] {
         said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
     }
     for good in ["http://p:1", "http://u:pw@p:1/", "http://[::1]:1"] {
         assert_eq!(coded(&with(&format!(r#","proxy_url":"{good}""#), ""), Code::BadUrl), [], "{good}");
     }
-    assert!(findings(&with(r#","ca_file":1"#, ""))[0].ends_with("wrong-type"));
 }
 
 /// A file with models `m` and `n`, with more keys for each.

@@ -136,8 +136,9 @@ shape! {
         optional api: String = "openai" => {"anyOf": [{"enum": ["openai", "anthropic"]}, {"pattern": "\\$\\{"}]},
         /// Extra request headers.
         optional headers: Entries<String> = json!({}),
-        /// A file of extra root certificates in PEM form.
-        optional ca_file: String => {"deprecated": true, "$comment": (LATER)},
+        /// A file of root certificates in PEM form that are trusted beside the system's. A relative path begins at
+        /// the directory of this file.
+        optional ca_file: String => {"minLength": 1, "examples": ["company-ca.pem"]},
         /// An HTTP CONNECT proxy.
         optional proxy_url: String => {"deprecated": true, "$comment": (LATER)},
         /// The models that it serves.

@@ -17,6 +17,7 @@ mod network;
 mod options;
 mod provider;
 mod read;
+mod roots;
 pub mod route;
 pub mod schema;
 pub mod secret;
@@ -35,6 +36,7 @@ pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
 pub use load::{LoadError, Loaded, load, locate};
+pub use roots::Roots;
 pub use secret::Secret;
 
 use crate::convert::{ModelSpec, Profile};
@@ -91,9 +93,16 @@ pub struct Provider {
     pub api_key: Secret,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
+    /// Trusted beside the system's certificates.
+    pub roots: Option<Arc<Roots>>,
 }
 
 impl Provider {
+    /// Its URL is `https`.
+    pub fn encrypted(&self) -> bool {
+        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+    }
+
     /// Blots the key and the values of the headers out of the provider's own words.
     pub fn blot(&self, words: &mut String) {
         self.api_key.blot(words);

@@ -12,7 +12,7 @@ use super::read::{At, Entries};
 use super::suggest::did_you_mean;
 use super::unbuilt::{self, Fallbacks};
 use super::url::{self, Base};
-use super::{Model, Provider, Secret, network, options};
+use super::{Model, Provider, Roots, Secret, network, options};
 use crate::convert::{ModelSpec, Profile};
 
 /// The models read so far, over all providers.
@@ -54,7 +54,8 @@ impl Models {
     /// Relative paths of files begin at `dir`.
     pub(super) fn add(&mut self, provider: At<file::Provider>, dir: &Path, findings: &mut Findings) {
         let At { value: mut file, span, path } = provider;
-        unbuilt::check(&file, dir, findings);
+        unbuilt::check(&file, findings);
+        let roots = file.ca_file.as_ref().and_then(|at| roots(at, dir, findings));
         let base = file.base_url.as_ref().and_then(|at| base(at, findings));
         let completions = completions_path(&file, base.as_ref(), findings);
         let profile = file.profile.as_ref().and_then(|at| profile(at, findings));
@@ -86,6 +87,7 @@ impl Models {
                 models_url: base.models_url(&completions),
                 api_key: Secret::new(file.api_key.map(|k| k.value).unwrap_or_default()),
                 headers,
+                roots,
             })
         });
         for model in models.map(|m| m.value).unwrap_or_default() {
@@ -198,6 +200,18 @@ fn base(at: &At<String>, findings: &mut Findings) -> Option<Base> {
         }
         Err((what, help)) => {
             findings.add(Code::BadUrl, at.spot(), format!("`{path}` {what}"), help);
+            None
+        }
+    }
+}
+
+/// The certificates of a `ca_file`. Relative paths begin at `dir`.
+fn roots(at: &At<String>, dir: &Path, findings: &mut Findings) -> Option<Arc<Roots>> {
+    match Roots::read(&dir.join(&at.value)) {
+        Ok(roots) => Some(Arc::new(roots)),
+        Err(why) => {
+            let help = "name a file of `-----BEGIN CERTIFICATE-----` blocks";
+            findings.add(Code::BadCaFile, at.spot(), format!("`{}`: {why}", at.path), help);
             None
         }
     }

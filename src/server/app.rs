@@ -11,7 +11,6 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
-use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use super::admit::Gate;
@@ -23,14 +22,14 @@ use super::reply::{REQUEST_ID, Refusal, json};
 use super::{count_tokens, messages, models, probe};
 use crate::config::{Config, Provider};
 use crate::observe::Capture;
-use crate::upstream::{Client, Endpoint};
+use crate::upstream::{Client, Endpoint, Transports};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) transports: Transports,
     pub(super) key: Option<Key>,
     pub(super) gate: Gate,
     pub(super) drain: Drain,
@@ -54,7 +53,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(shared: &Shared) -> Self {
-        let client = Client::new(shared.tls.clone(), shared.config.connect_timeout);
+        let client = Client::new(&shared.transports, shared.config.connect_timeout);
         let mut endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)> = Vec::new();
         for model in &shared.config.models {
             let provider = &model.provider;

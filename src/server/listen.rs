@@ -17,7 +17,7 @@ use super::auth::Key;
 use super::drain::Drain;
 use crate::config::Config;
 use crate::observe::Capture;
-use crate::upstream::{TlsError, tls_config};
+use crate::upstream::{TlsError, Transports};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
@@ -76,10 +76,8 @@ impl Server {
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
-        // The trust store costs megabytes and milliseconds: only where it is needed.
-        let https = config.models.iter().any(|m| m.provider.completions_url.starts_with("https:"));
         let shared = Shared {
-            tls: if https { Some(tls_config()?) } else { None },
+            transports: Transports::new(config.models.iter().map(|m| &*m.provider))?,
             key: config.ak.as_ref().map(Key::new),
             gate: Gate::new(config.max_concurrent_requests),
             drain: Drain::default(),

@@ -1,18 +1,18 @@
 //! awc, set up as a proxy needs it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dial::dialler;
+use super::fault::{Cause, Fault, Stage};
+use super::transport::{Transport, Transports};
+use crate::config::Provider;
 use awc::FrozenClientRequest;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use awc::http::{Method, Uri};
-use rustls::ClientConfig;
-
-use super::dial::dialler;
-use super::fault::{Cause, Fault, Stage};
-use crate::config::Provider;
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -20,7 +20,8 @@ const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 /// Connections to all providers of one worker.
 #[derive(Clone)]
 pub struct Client {
-    awc: awc::Client,
+    /// One for each way, with connections of its own.
+    ways: Rc<[(Transport, awc::Client)]>,
 }
 
 impl std::fmt::Debug for Client {
@@ -31,8 +32,12 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
-    /// Without `tls`, `https` URLs cannot be asked.
-    pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
+    /// Only providers that `transports` was made for can be asked.
+    pub fn new(transports: &Transports, connect: Duration) -> Self {
+        Self { ways: transports.iter().map(|way| (way.clone(), Self::way(way, connect))).collect() }
+    }
+
+    fn way(way: &Transport, connect: Duration) -> awc::Client {
         let mut connector = awc::Connector::new()
             .connector(dialler())
             // 100 by default, streams included: the 101st request would wait. Admission is ours.
@@ -41,10 +46,10 @@ impl Client {
             .handshake_timeout(connect)
             .conn_keep_alive(Duration::from_secs(10))
             .conn_lifetime(Duration::from_secs(300));
-        if let Some(tls) = tls {
-            connector = connector.rustls_0_23(tls);
+        if let Some(tls) = &way.tls {
+            connector = connector.rustls_0_23(Arc::clone(tls));
         }
-        let awc = awc::Client::builder()
+        awc::Client::builder()
             .connector(connector)
             // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
             .disable_timeout()
@@ -52,8 +57,7 @@ impl Client {
             .disable_redirects()
             // `date` and `accept-encoding: gzip` by default.
             .no_default_headers()
-            .finish();
-        Self { awc }
+            .finish()
     }
 
     /// Everything of a request to this provider that is always the same, made once.
@@ -82,8 +86,9 @@ impl Client {
             (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
             (Some(port), _) => format!("{host}:{port}"),
         };
-        let mut request = self
-            .awc
+        let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
+        let (_, awc) = way.ok_or_else(|| bad("no way to it was set up".into()))?;
+        let mut request = awc
             .request(method, uri)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
             .no_decompress()

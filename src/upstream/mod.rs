@@ -13,9 +13,11 @@ mod dial;
 pub mod fault;
 mod framing;
 mod tls;
+mod transport;
 
 pub use attempt::{Answer, Limits};
 pub use body::Body;
 pub use client::{Client, Endpoint};
 pub use fault::{Cause, Fault, Retry, Stage, TlsFault};
-pub use tls::{TlsError, tls_config};
+pub use tls::TlsError;
+pub use transport::Transports;

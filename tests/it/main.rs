@@ -19,7 +19,6 @@ mod support;
 
 mod auth;
 mod capture;
-mod disconnect;
 mod drain;
 mod endpoints;
 mod faults;
@@ -31,6 +30,8 @@ mod pool;
 mod program;
 mod r01_truncation;
 mod r02_end_markers;
+mod r09_client_gone;
+mod r24_tls;
 mod same_code;
 mod stream;
 mod timeouts;

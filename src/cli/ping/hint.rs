@@ -7,7 +7,7 @@ use super::ask::{Reply, post};
 use super::once::{Prompt, Refused, request};
 use crate::cli::remote::{self, Listing, any_of};
 use crate::config::{Model, Provider};
-use crate::upstream::{Cause, Client, Limits, TlsFault, tls_config};
+use crate::upstream::{Cause, Client, Limits, TlsFault, Transports};
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -117,9 +117,11 @@ fn authority(url: &str) -> &str {
 /// Whether a server that is asked for plain HTTP speaks TLS.
 async fn speaks_tls(provider: &Provider, limits: Limits) -> bool {
     let Some(rest) = provider.models_url.strip_prefix("http://") else { return false };
-    let Ok(tls) = tls_config() else { return false };
-    let client = Client::new(Some(tls), limits.connect);
-    match client.get(provider, &format!("https://{rest}"), limits).await {
+    let url = format!("https://{rest}");
+    let provider = Provider { base_url: url.clone(), ..provider.clone() };
+    let Ok(transports) = Transports::new([&provider]) else { return false };
+    let client = Client::new(&transports, limits.connect);
+    match client.get(&provider, &url, limits).await {
         Ok(_) => true,
         // A certificate that we do not like is one.
         Err(fault) => {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use claude_proxy::config::{Config, Model, Provider, Secret};
 use claude_proxy::convert::{ModelSpec, Profile};
 
+use super::tls::Authority;
+
 pub const UPSTREAM_KEY: &str = "sk-upstream-7f3a";
 
 /// One model `m` at `base`, generous clocks, one worker.
@@ -32,6 +34,16 @@ pub fn config(base: &str) -> Config {
     config
 }
 
+/// As [`config()`], with an upstream whose certificates this authority signs.
+pub fn trusting(base: &str, authority: &Authority) -> Config {
+    let mut config = config(base);
+    for model in &mut config.models {
+        let model = Arc::get_mut(model).unwrap();
+        Arc::get_mut(&mut model.provider).unwrap().roots = authority.roots();
+    }
+    config
+}
+
 /// One more model, with a provider of its own.
 pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
     config.models.push(Arc::new(Model {
@@ -44,6 +56,7 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
             models_url: format!("{base}/v1/models"),
             api_key: Secret::new(UPSTREAM_KEY),
             headers: Vec::new(),
+            roots: None,
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },

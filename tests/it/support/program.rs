@@ -52,6 +52,33 @@ impl Program {
         Self { child, dir, output, readers }
     }
 
+    /// Where its config.json is.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// The lines of its log with this message, with `--log-format json`.
+    pub fn lines(&self, message: &str) -> Vec<serde_json::Value> {
+        self.output()
+            .lines()
+            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+            .filter(|l| l["message"] == message)
+            .collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     /// All that it has written so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()

@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
+
 use super::PATIENCE;
+use super::tls::Wire;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -37,17 +40,20 @@ struct Shared {
     /// Clients that closed while the script waited for it.
     gone: AtomicUsize,
     stopped: AtomicBool,
+    /// What clients did not like in a TLS handshake.
+    refused: Mutex<Vec<String>>,
 }
 
 pub struct Upstream {
     pub addr: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
 /// One connection to the upstream.
 pub struct Conn {
-    stream: TcpStream,
+    stream: Wire,
     /// 0 for the first.
     pub number: usize,
     buffer: Vec<u8>,
@@ -61,6 +67,20 @@ impl Upstream {
     }
 
     pub fn start_on(addr: SocketAddr, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
+        Self::run(addr, None, script)
+    }
+
+    /// Over TLS. Connections whose handshake fails never get to the script.
+    pub fn start_tls(tls: Arc<ServerConfig>, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
+        Self::run("127.0.0.1:0".parse().unwrap(), Some(tls), script)
+    }
+
+    fn run(
+        addr: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        script: impl Fn(Conn) + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&addr.into()).unwrap();
@@ -78,11 +98,21 @@ impl Upstream {
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let (script, shared) = (Arc::clone(&script), Arc::clone(&state));
                 let _ = stream.set_nodelay(true);
-                let conn = Conn { stream, number, buffer: Vec::new(), shared };
-                std::thread::Builder::new().stack_size(256 << 10).spawn(move || script(conn)).unwrap();
+                let tls = tls.clone();
+                let talk = move || {
+                    let stream = match tls {
+                        None => Wire::Plain(stream),
+                        Some(tls) => match Wire::accept(stream, &tls) {
+                            Ok(stream) => stream,
+                            Err(e) => return shared.refused.lock().unwrap().push(e.to_string()),
+                        },
+                    };
+                    script(Conn { stream, number, buffer: Vec::new(), shared });
+                };
+                std::thread::Builder::new().stack_size(256 << 10).spawn(talk).unwrap();
             }
         });
-        Self { addr, shared, accepting: Some(accepting) }
+        Self { addr, scheme, shared, accepting: Some(accepting) }
     }
 
     /// Answers every request with this.
@@ -96,7 +126,7 @@ impl Upstream {
     }
 
     pub fn base(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -105,6 +135,11 @@ impl Upstream {
 
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// TLS handshakes that failed: what the client had against them.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.refused.lock().unwrap().clone()
     }
 
     /// How many clients closed while [`Conn::wait_gone`] watched.
@@ -196,7 +231,12 @@ impl Conn {
 
     /// Waits for the client to close; counts it.
     pub fn wait_gone(mut self) {
-        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(50)));
+        self.until_gone();
+    }
+
+    /// The same, and the connection is still here.
+    pub fn until_gone(&mut self) {
+        let _ = self.stream.tcp().set_read_timeout(Some(Duration::from_millis(50)));
         let end = Instant::now() + PATIENCE;
         let mut byte = [0; 64];
         while Instant::now() < end {
@@ -217,14 +257,19 @@ impl Conn {
         self.wait_gone();
     }
 
-    /// FIN.
+    /// FIN; over TLS, close_notify before it.
     pub fn close(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
+    }
+
+    /// FIN; over TLS, no close_notify before it. Dropping the connection does the same.
+    pub fn cut(self) {
+        self.stream.cut();
     }
 
     /// RST.
     pub fn reset(self) {
-        let socket = socket2::Socket::from(self.stream);
+        let socket = socket2::Socket::from(self.stream.into_tcp());
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
 }
