@@ -51,7 +51,9 @@ fn play(conn: &mut Conn, state: &str) {
             conn.chunk(text("one"));
         }
         "half a completion" => {
-            conn.write("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":");
+            conn.write(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":",
+            );
         }
         "endless" => {
             conn.stream_head();
@@ -175,7 +177,10 @@ fn many_at_once() {
     }
     eventually("the permits are back", || proxy.load.running() == 0);
     let took = last.saturating_duration_since(left);
-    eprintln!("R9 {MANY} clients left at once: the last upstream was let go after {:.1} ms", took.as_secs_f64() * 1e3);
+    eprintln!(
+        "R9 {MANY} clients left at once: the last upstream was let go after {:.1} ms",
+        took.as_secs_f64() * 1e3
+    );
     assert!(took <= 2 * GENEROUS, "{took:?}");
 }
 
@@ -187,7 +192,11 @@ fn while_the_request_is_being_sent() {
     for how in WAYS {
         for chunked in [false, true] {
             let mut client = Client::connect(proxy.addr);
-            let head = if chunked { "transfer-encoding: chunked\r\n\r\n5\r\n{\"mod" } else { "content-length: 5000\r\n\r\n{\"mod" };
+            let head = if chunked {
+                "transfer-encoding: chunked\r\n\r\n5\r\n{\"mod"
+            } else {
+                "content-length: 5000\r\n\r\n{\"mod"
+            };
             client.write(format!("POST /v1/messages HTTP/1.1\r\nhost: p\r\n{head}"));
             eventually("it is admitted", || proxy.load.running() == 1);
             let left = Instant::now();
