@@ -196,6 +196,11 @@ impl Conn {
         }
     }
 
+    /// What the client does not read is not kept here.
+    pub fn small_buffers(&self) {
+        socket2::SockRef::from(self.stream.tcp()).set_send_buffer_size(16 << 10).unwrap();
+    }
+
     /// False: the client is gone.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
