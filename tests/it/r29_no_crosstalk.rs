@@ -208,7 +208,7 @@ fn five_hundred_streams_do_not_mix() {
                     if plan.fate == Fate::Cancelled {
                         let mut got = Vec::new();
                         // About as far as it goes before it leaves.
-                        let want = if plan.stream { 300 + plan.at * 4 } else { 0 };
+                        let want = if plan.stream { 300 + plan.at * 2 } else { 0 };
                         while got.len() < want && connection.read_some(997) > 0 {
                             got = connection.raw().into_bytes();
                         }
