@@ -1,4 +1,4 @@
-//! An upstream that is down, resets, redirects, compresses, or is no HTTP server at all.
+//! An upstream that is down, resets, redirects, or is no HTTP server at all.
 
 use crate::support::config::UPSTREAM_KEY;
 use crate::support::upstream::http;
@@ -65,14 +65,6 @@ fn redirects_are_not_followed() {
         expect(&up, 502, "api_error", "redirect");
     }
     assert_eq!(canary.connections(), 0);
-}
-
-#[test]
-fn compressed_answers_are_refused() {
-    for encoding in ["gzip", "br", "zstd"] {
-        let up = Upstream::answering(http(200, &[("content-encoding", encoding)], "\x1f\x0b"));
-        expect(&up, 502, "api_error", &format!("content-encoding: {encoding}"));
-    }
 }
 
 #[test]

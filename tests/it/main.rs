@@ -33,6 +33,8 @@ mod r09_client_gone;
 mod r10_slow_readers;
 mod r11_stopped_readers;
 mod r24_tls;
+mod r25_compressed;
+mod r28_utf8;
 mod r29_no_crosstalk;
 mod same_code;
 mod stream;
