@@ -13,6 +13,8 @@ use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Longest message taken from an upstream that sends plain text, in characters.
 const MAX_PLAIN: usize = 500;
+/// Longest error that is read as JSON, in bytes.
+const MAX_TREE: usize = 1 << 20;
 /// Longest message at all, in characters.
 const MAX_MESSAGE: usize = 4000;
 
@@ -84,6 +86,9 @@ fn mapped(status: u16) -> (u16, ErrorKind) {
 }
 
 fn plain(status: u16, text: &str, is_json: bool) -> String {
+    if text.len() > MAX_TREE {
+        return format!("upstream returned HTTP {status} with an error of {} bytes", text.len());
+    }
     if text.is_empty() || text.starts_with('<') || is_json {
         let what = if is_json && !text.is_empty() { "an error without a message" } else { "a non-JSON body" };
         return format!("upstream returned HTTP {status} with {what}");
@@ -188,8 +193,7 @@ pub(super) fn is_error_list(text: &str) -> bool {
 
 /// The JSON, unless it is longer than any error: as a tree it takes many times as much memory.
 fn tree(text: &str) -> Option<Value> {
-    const MAX: usize = 1 << 20;
-    (text.len() <= MAX).then(|| serde_json::from_str(text).ok()).flatten()
+    (text.len() <= MAX_TREE).then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// The status that an error inside an answer with status 200 stands for.

@@ -32,6 +32,7 @@ mod r02_end_markers;
 mod r09_client_gone;
 mod r10_slow_readers;
 mod r11_stopped_readers;
+mod r12_memory;
 mod r24_tls;
 mod r25_compressed;
 mod r28_utf8;

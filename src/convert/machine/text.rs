@@ -11,7 +11,7 @@ use crate::wire::openai::{Content, Delta};
 
 /// Most `reasoning_details` of one payload, in bytes: they become a tree, which takes many
 /// times as much.
-const MAX_DETAILS: usize = 4 << 20;
+const MAX_DETAILS: usize = 1 << 20;
 
 impl<S: Sink> Machine<S> {
     pub(super) fn think(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
