@@ -58,6 +58,7 @@ impl Body {
     /// HTTP/1.1 with neither content-length nor chunks: awc gives an empty body for it.
     fn unframed(&self) -> bool {
         self.response.version() == Version::HTTP_11
+            && !matches!(self.response.status().as_u16(), 204 | 304)
             && self.announced.is_none()
             && !self.response.headers().contains_key(TRANSFER_ENCODING)
     }

@@ -52,12 +52,6 @@ fn closed_or_reset_without_an_answer() {
 }
 
 #[test]
-fn not_http() {
-    let up = Upstream::answering("SSH-2.0-OpenSSH_9.6\r\n\r\n");
-    expect(&up, 502, "api_error", "not valid HTTP");
-}
-
-#[test]
 fn redirects_are_not_followed() {
     let canary = Upstream::answering(http(200, &[], ""));
     for status in [301, 302, 303, 307, 308] {
@@ -65,23 +59,4 @@ fn redirects_are_not_followed() {
         expect(&up, 502, "api_error", "redirect");
     }
     assert_eq!(canary.connections(), 0);
-}
-
-#[test]
-fn pages_instead_of_json() {
-    for status in [200, 502] {
-        let up = Upstream::answering(http(
-            status,
-            &[("content-type", "text/html")],
-            "<html><head><title>Gateway of tomorrow</title></head></html>",
-        ));
-        let proxy = Proxy::start(config(&up.base()));
-        for stream in [false, true] {
-            let answer = post(proxy.addr, &message("hi", stream));
-            assert_eq!(answer.status, 502);
-            let (kind, message) = answer.error();
-            assert_eq!(kind, "api_error");
-            assert!(!message.contains("<html>"), "{message}");
-        }
-    }
 }

@@ -35,6 +35,7 @@ mod r11_stopped_readers;
 mod r12_memory;
 mod r24_tls;
 mod r25_compressed;
+mod r27_lies;
 mod r28_utf8;
 mod r29_no_crosstalk;
 mod same_code;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::grammar::{self, End};
 use crate::support::capture::{Capture, Told};
+use crate::support::tls::Authority;
 use crate::support::upstream::Conn;
 use crate::support::*;
 
@@ -67,7 +68,10 @@ enum Framing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Close {
+    /// FIN; over TLS after close_notify.
     Fin,
+    /// FIN; over TLS without close_notify.
+    Cut,
     Rst,
 }
 
@@ -164,7 +168,11 @@ fn cut(conn: &mut Conn, wires: &[Vec<u8>]) -> Option<Close> {
     let mut words = text[text.find("cut ").unwrap()..].split(' ').skip(1);
     let mut number = || words.next().unwrap().parse::<usize>().unwrap();
     let (case, cut) = (number(), number());
-    let close = if words.next() == Some("Fin") { Close::Fin } else { Close::Rst };
+    let close = match words.next() {
+        Some("Fin") => Close::Fin,
+        Some("Cut") => Close::Cut,
+        _ => Close::Rst,
+    };
     conn.write(&wires[case][..cut]);
     Some(close)
 }
@@ -206,7 +214,7 @@ impl Case {
         let came = self.wire.seen[cut];
         let first = self.capture.payloads.first().map_or(usize::MAX, |p| p.end);
         // After a reset the kernel may throw away what came: then less is known.
-        let (least, most) = if close == Close::Fin { (came, came) } else { (0, came) };
+        let (mut least, most) = if close == Close::Rst { (0, came) } else { (came, came) };
         count.bytes.fetch_add(answer.body.len(), Ordering::Relaxed);
         if answer.status != 200 {
             assert_eq!(answer.status, 502, "{}", at());
@@ -214,6 +222,10 @@ impl Case {
             assert_eq!(kind, "api_error", "{}", at());
             assert!(message.contains("upstream"), "{}: {message}", at());
             // What came was no answer: no event of a stream, not all of a whole one.
+            if close == Close::Cut && !self.capture.streams() {
+                // Over TLS the end of the framing counts, even where all of the JSON has come.
+                least = least.min(self.capture.whole_from - 1);
+            }
             let told = if self.stream && self.capture.streams() { first } else { self.capture.whole_from };
             assert!(least < told, "{}: 502 although {came} bytes of the body had come", at());
             count.refused.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +257,7 @@ impl Case {
             count.complete.fetch_add(1, Ordering::Relaxed);
         }
         // There are few different answers: each is looked at once.
-        if close == Close::Fin && tail.starts_with(b"event: error\n") {
+        if close != Close::Rst && tail.starts_with(b"event: error\n") {
             let payloads = self.capture.payloads.iter().take_while(|p| p.end <= came).count();
             if self.known.lock().unwrap().insert((payloads, tail.clone())) {
                 let told = Told::of(&grammar::events(&body[..same]).unwrap());
@@ -272,6 +284,10 @@ impl Case {
 
 /// Cuts every case at each offset that `offsets` picks, many at a time.
 fn run(name: &str, ways: &[(Framing, Close)], step: usize) -> Count {
+    run_over(None, name, ways, step)
+}
+
+fn run_over(tls: Option<&Authority>, name: &str, ways: &[(Framing, Close)], step: usize) -> Count {
     let mut plans = Vec::new();
     for framing in [Framing::Length, Framing::Chunked, Framing::Unframed] {
         for (capture, every) in captures() {
@@ -289,12 +305,24 @@ fn run(name: &str, ways: &[(Framing, Close)], step: usize) -> Count {
         }
     }
     let wires: Arc<Vec<Vec<u8>>> = Arc::new(plans.iter().map(|plan| plan.wire.bytes.clone()).collect());
-    let up = Upstream::start(move |mut conn| match cut(&mut conn, &wires) {
+    let script = move |mut conn: Conn| match cut(&mut conn, &wires) {
         Some(Close::Fin) => conn.close(),
+        Some(Close::Cut) => conn.cut(),
         Some(Close::Rst) => conn.reset(),
         None => {}
-    });
-    let mut config = config(&up.base());
+    };
+    let (up, mut config) = match tls {
+        None => {
+            let up = Upstream::start(script);
+            let config = config(&up.base());
+            (up, config)
+        }
+        Some(authority) => {
+            let up = Upstream::start_tls(authority.server(&["127.0.0.1"]), script);
+            let config = trusting(&up.base(), authority);
+            (up, config)
+        }
+    };
     config.workers = 2;
     let proxy = Proxy::start(config);
     let mut client = Client::connect(proxy.addr);
@@ -370,4 +398,13 @@ fn reset_anywhere() {
     let count = run("all framings, RST", &ways, step);
     let all = [count.refused, count.failed, count.complete].map(AtomicUsize::into_inner);
     assert!(all.iter().sum::<usize>() >= 3 * BYTES / step && all[0] > 0 && all[1] > 0, "{all:?}");
+}
+
+/// Every offset, without close_notify (where rustls tells of the cut) and with it (where only
+/// the framing and the protocol do), each once for each framing.
+#[test]
+fn over_tls() {
+    let authority = Authority::new("Test CA");
+    let ways = [(Framing::Length, Close::Fin), (Framing::Chunked, Close::Cut)];
+    expect(&run_over(Some(&authority), "TLS", &ways, 1), 2 * BYTES);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::grammar::End;
 use crate::support::config::add_model;
-use crate::support::upstream::{http, ok};
+use crate::support::upstream::http;
 use crate::support::*;
 
 fn events(text_of: &str) -> String {
@@ -32,25 +32,6 @@ fn a_stream_and_its_headers() {
 }
 
 #[test]
-fn json_for_a_stream_and_a_stream_for_json() {
-    let up = Upstream::answering(ok(&completion("Hello")));
-    let proxy = Proxy::start(config(&up.base()));
-    let answer = post(proxy.addr, &message("hi", true));
-    assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"));
-
-    // Content types lie, too.
-    for kind in ["text/event-stream", "application/json", "text/plain"] {
-        let up = Upstream::answering(http(200, &[("content-type", kind)], &events("Hello")));
-        let proxy = Proxy::start(config(&up.base()));
-        let answer = post(proxy.addr, &message("hi", false));
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        assert_eq!(answer.json()["content"][0]["text"], "Hello");
-        let answer = post(proxy.addr, &message("hi", true));
-        assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"), "{kind}");
-    }
-}
-
-#[test]
 fn profiles_that_always_stream_are_folded() {
     let up = Upstream::answering(http(200, &[("content-type", "text/event-stream")], &events("Hello")));
     let mut config = config(&up.base());
@@ -62,21 +43,6 @@ fn profiles_that_always_stream_are_folded() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(up.seen()[0].json()["stream"], true);
     assert_eq!(up.seen()[0].header("accept"), Some("text/event-stream"));
-}
-
-#[test]
-fn an_error_before_the_first_event_is_an_http_error() {
-    let up = Upstream::answering(http(
-        200,
-        &[("content-type", "text/event-stream")],
-        "data: {\"error\":{\"message\":\"no more room\",\"code\":503}}\n\n",
-    ));
-    let proxy = Proxy::start(config(&up.base()));
-    for stream in [true, false] {
-        let answer = post(proxy.addr, &message("hi", stream));
-        assert_eq!(answer.status, 529, "{}", String::from_utf8_lossy(&answer.body));
-        assert!(answer.error().1.contains("no more room"));
-    }
 }
 
 #[test]

@@ -214,7 +214,11 @@ impl<S: Sink> Machine<S> {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));
             }
-            return Err(ApiError::bad_gateway("upstream returned HTTP 200 with a non-JSON body"));
+            return Err(ApiError::bad_gateway(if text.trim().is_empty() {
+                "upstream returned an empty response"
+            } else {
+                "upstream returned HTTP 200 with a non-JSON body"
+            }));
         };
         if chunk.faulty {
             return Err(self.fault(body));
