@@ -209,7 +209,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = text_of(body);
+        let text = text_of(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body));
         let Ok(chunk) = Chunk::parse(&text) else {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));
