@@ -218,9 +218,7 @@ fn unknown_keys_stop_nothing() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    for provider in
-        [r#","api_keys":["a"]"#, r#","api_keys":[]"#, r#","api":"anthropic""#, r#","proxy_url":"http://p:1""#]
-    {
+    for provider in [r#","api_keys":["a"]"#, r#","api_keys":[]"#, r#","api":"anthropic""#] {
         let text = with(provider, "");
         assert!(checked(&text).config.is_none(), "{provider}");
         let text = said(&text, Code::NotSupported);
@@ -236,17 +234,82 @@ fn ca_files() {
     let ca_file = |name: &str| with(&format!(r#","ca_file":"{name}""#), "");
     assert!(said(&ca_file("no/such.pem"), Code::BadCaFile).contains("cannot read no/such.pem"));
     assert!(said(&ca_file("Cargo.toml"), Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"));
+    assert!(said(&ca_file(""), Code::BadCaFile).contains("cannot read"));
+    // One of several that is damaged is named.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let good = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap().cert.pem();
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let torn = good.replace("-----END CERTIFICATE-----", "");
+    let roots = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        checked(&ca_file(path.to_str().unwrap())).config.map(|c| c.models[0].provider.roots.clone())
+    };
+    let count = |text: &str| roots(text).flatten().unwrap().certificates().len();
+    assert_eq!(count(&good), 1);
+    assert_eq!(count(&format!("# ours\n{good}\n\n{good}\r\n")), 2);
+    for (text, why) in [
+        (format!("{good}{bad}"), "number 2"),
+        (format!("{bad}{good}"), "number 1"),
+        (format!("{good}{torn}"), "number 2"),
+        (String::new(), "no PEM certificate"),
+        ("\n".repeat((1 << 20) + 1), "larger than 1 MiB"),
+    ] {
+        assert!(roots(&text).is_none());
+        let told = said(&ca_file(path.to_str().unwrap()), Code::BadCaFile);
+        assert!(told.contains(why) && told.contains("ca.pem"), "{told}");
+    }
     assert!(findings(&with(r#","ca_file":1"#, ""))[0].ends_with("wrong-type"));
 }
 
 #[test]
-fn what_is_not_built_is_checked_all_the_same() {
-    for bad in ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b"] {
-        said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
+fn proxies() {
+    for bad in
+        ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b", "http://u:sesame/1@p"]
+    {
+        let told = said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
+        assert!(!told.contains("sesame"), "{told}");
     }
-    for good in ["http://p:1", "http://u:pw@p:1/", "http://[::1]:1"] {
-        assert_eq!(coded(&with(&format!(r#","proxy_url":"{good}""#), ""), Code::BadUrl), [], "{good}");
+    let shown = |config: Config| config.models[0].provider.proxy.as_ref().map(ToString::to_string);
+    let via = |provider: &str| shown(checked(&with(provider, "")).config.unwrap());
+    for (url, proxy) in [
+        ("http://p:1", Some("p:1 (proxy_url)")),
+        ("http://u:pw@p:1/", Some("p:1 (proxy_url)")),
+        ("http://[::1]:1", Some("[::1]:1 (proxy_url)")),
+        ("", None),
+    ] {
+        assert_eq!(via(&format!(r#","proxy_url":"{url}""#)).as_deref(), proxy, "{url}");
     }
+    assert_eq!(via(""), None);
+}
+
+#[test]
+fn proxies_of_the_environment() {
+    let env = |name: &str| match name {
+        "HTTPS_PROXY" => Ok("http://u:sesame@p:1".to_owned()),
+        "http_proxy" => Ok("socks5://u:sesame@p:1".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
+    let provider = |base: &str, more: &str| {
+        let text = format!(
+            r#"{{"providers":[{{"base_url":"{base}","api_key":"k"{more},"models":[{{"id":"m"}}]}}]}}"#
+        );
+        let Checked { config, findings } = check(&text, &env);
+        let proxy = config.map(|c| c.models[0].provider.proxy.as_ref().map(ToString::to_string));
+        (proxy, findings.first().map(|f| format!("{}: {}", f.path, f.sentence())))
+    };
+    assert_eq!(provider("https://a.example", ""), (Some(Some("p:1 (HTTPS_PROXY)".to_owned())), None));
+    assert_eq!(provider("https://a.example", r#","proxy_url":"""#), (Some(None), None));
+    assert_eq!(provider("http://localhost:1", ""), (Some(None), None));
+    assert_eq!(
+        provider("http://gpu:1", r#","proxy_url":"http://q""#).0,
+        Some(Some("q:80 (proxy_url)".to_owned()))
+    );
+    let (config, told) = provider("http://gpu:1", "");
+    assert_eq!(config, None);
+    let told = told.unwrap();
+    assert!(told.starts_with("providers[0].base_url: environment variable `http_proxy`"), "{told}");
+    assert!(told.contains("SOCKS") && told.contains(r#""" for none"#) && !told.contains("sesame"), "{told}");
 }
 
 /// A file with models `m` and `n`, with more keys for each.

@@ -77,6 +77,7 @@ codes! {
     OverriddenField = "overridden-field", Warning, "`extra_body` replaces what each request sets for itself";
     UnusedExtra = "unused-extra", Warning, "`drop_params` removes what `extra_body` adds";
     BadCaFile = "bad-ca-file", Error, "`ca_file` cannot be read or holds no PEM certificate";
+    BadTls = "bad-tls", Error, "`tls` cannot be used: a file is missing or no PEM, or the key is another's (a warning if clients refuse the certificate)";
     NotSupported = "not-supported", Error, "The key is planned; this version would ignore it";
 }
 

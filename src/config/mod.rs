@@ -9,13 +9,16 @@ mod default;
 mod expand;
 mod file;
 pub mod finding;
+mod identity;
 mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
 mod network;
+mod no_proxy;
 mod options;
 mod provider;
+mod proxy;
 mod read;
 mod roots;
 pub mod route;
@@ -35,7 +38,9 @@ pub use code::Code;
 pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
+pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
+pub use proxy::{Proxy, authority};
 pub use roots::Roots;
 pub use secret::Secret;
 
@@ -66,6 +71,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Worker threads.
     pub workers: usize,
+    /// What clients are shown; none: plain HTTP.
+    pub tls: Option<Arc<Identity>>,
     /// Longest body text in a log line, in characters; 0 logs none.
     pub log_body_max_chars: usize,
     /// Longest preview of a streamed answer in the log, in characters; 0 logs none.
@@ -95,6 +102,8 @@ pub struct Provider {
     pub headers: Vec<(String, Secret)>,
     /// Trusted beside the system's certificates.
     pub roots: Option<Arc<Roots>>,
+    /// Who is asked for a tunnel to it; none: it is asked directly.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl Provider {
@@ -108,6 +117,9 @@ impl Provider {
         self.api_key.blot(words);
         for (_, value) in &self.headers {
             value.blot(words);
+        }
+        if let Some(proxy) = &self.proxy {
+            proxy.blot(words);
         }
     }
 }
@@ -137,7 +149,8 @@ impl Config {
         };
         let theirs = self.models.iter().flat_map(move |m| {
             let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
-            headers.map(|(_, value)| value).chain([&m.provider.api_key])
+            let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
+            headers.map(|(_, value)| value).chain([&m.provider.api_key]).chain(proxy)
         });
         self.ak.iter().chain(theirs)
     }

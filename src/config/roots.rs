@@ -22,20 +22,25 @@ impl fmt::Debug for Roots {
     }
 }
 
+/// A file of certificates or keys. The error is a whole sentence.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let read = || {
+        let file = std::fs::File::open(path)?;
+        let mut text = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let text = read().map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    if text.len() as u64 > MOST {
+        return Err(format!("{} is larger than 1 MiB", path.display()));
+    }
+    Ok(text)
+}
+
 impl Roots {
     /// Reads a file of PEM certificates. The error says what is wrong with it, and names it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let read = || {
-            let file = std::fs::File::open(path)?;
-            let mut text = Vec::new();
-            file.take(MOST + 1).read_to_end(&mut text)?;
-            Ok::<_, std::io::Error>(text)
-        };
-        let text = read().map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        if text.len() as u64 > MOST {
-            return Err(format!("{} is larger than 1 MiB", path.display()));
-        }
-        Self::parse(&text).map_err(|why| format!("{} {why}", path.display()))
+        Self::parse(&read_file(path)?).map_err(|why| format!("{} {why}", path.display()))
     }
 
     /// Reads PEM text; what is not a certificate in it is passed over.

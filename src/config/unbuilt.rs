@@ -9,18 +9,11 @@ use super::finding::{Findings, Spot};
 use super::read::At;
 use super::route::known;
 use super::suggest::did_you_mean;
-use super::url;
 
 /// Checks the keys of a provider.
 pub(super) fn check(provider: &file::Provider, findings: &mut Findings) {
     if let Some(at) = &provider.api_keys {
         unsupported(at.spot(), "remove it, and give one key in `api_key`", findings);
-    }
-    if let Some(at) = &provider.proxy_url {
-        unsupported(at.spot(), "remove it", findings);
-        if let Some(why) = url::proxy_error(&at.value) {
-            findings.add(Code::BadUrl, at.spot(), format!("`{}` {why}", at.path), "");
-        }
     }
     match &provider.api {
         Some(at) if at.value == "anthropic" => {

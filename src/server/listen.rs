@@ -15,6 +15,7 @@ use super::admit::{Gate, Load};
 use super::app::{Shared, Worker, answer};
 use super::auth::Key;
 use super::drain::Drain;
+use super::tls::{self, Certificate};
 use crate::config::Config;
 use crate::observe::Capture;
 use crate::upstream::{TlsError, Transports};
@@ -22,6 +23,13 @@ use crate::upstream::{TlsError, Transports};
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// Longest wait for the head of a request.
+pub(super) const HEAD: Duration = Duration::from_secs(5);
+/// Longest silence between two requests of a connection. Longer than load balancers keep
+/// theirs, or they lose the race.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections at once, for each worker.
+pub(super) const MAX_CONNECTIONS: usize = 100_000;
 /// Bytes that a client does not acknowledge for this long cut it off.
 #[cfg(target_os = "linux")]
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
@@ -52,6 +60,7 @@ pub struct Bound {
     config: Arc<Config>,
     listener: TcpListener,
     addr: SocketAddr,
+    certificate: Option<Certificate>,
     shared: Shared,
 }
 
@@ -85,7 +94,8 @@ impl Server {
             capture: None,
             config: Arc::clone(&config),
         };
-        Ok(Bound { config, listener, addr, shared })
+        let certificate = config.tls.as_deref().map(Certificate::new);
+        Ok(Bound { config, listener, addr, certificate, shared })
     }
 }
 
@@ -122,6 +132,11 @@ impl Bound {
         self.shared.gate.load()
     }
 
+    /// What TLS clients are shown; none: they speak plain HTTP.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
     /// Where it listens; the real port if 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -132,29 +147,40 @@ impl Bound {
     /// # Errors
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
-        let Self { config, listener, shared, .. } = self;
+        let Self { config, listener, shared, certificate, .. } = self;
         let drain = shared.drain.clone();
         let grace = config.shutdown_grace;
-        let server = HttpServer::new(move || {
+        let (workers, last) = (config.workers.max(1), grace.as_secs() + 10);
+        let app = move || {
             let worker = Rc::new(Worker::new(&shared));
             App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
                 answer(Rc::clone(&worker), request, payload)
             }))
-        })
-        .workers(config.workers.max(1))
-        // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
-        .tcp_nodelay(true)
-        // With half-closed connections a client that left is not noticed until its stream ends.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(Duration::from_secs(5))
-        // Longer than load balancers keep theirs, or they lose the race.
-        .keep_alive(Duration::from_secs(75))
-        .max_connections(100_000)
-        // Ours is the deadline that counts, and it tells the clients.
-        .shutdown_timeout(grace.as_secs() + 10)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        };
+        // Not the deadline that counts: ours tells the clients.
+        let server = if let Some(certificate) = certificate {
+            let builder = actix_server::Server::build()
+                .workers(workers)
+                .max_concurrent_connections(MAX_CONNECTIONS)
+                .shutdown_timeout(last)
+                .disable_signals();
+            tls::listen(builder, listener, &certificate, app)?.run()
+        } else {
+            HttpServer::new(app)
+                .workers(workers)
+                // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
+                .tcp_nodelay(true)
+                // With half-closed connections a client that left is not noticed until its
+                // stream ends.
+                .h1_allow_half_closed(false)
+                .client_request_timeout(HEAD)
+                .keep_alive(KEEP_ALIVE)
+                .max_connections(MAX_CONNECTIONS)
+                .shutdown_timeout(last)
+                .disable_signals()
+                .listen(listener)?
+                .run()
+        };
         let handle = server.handle();
         let way_out = async {
             if stop.recv().await.is_none() {

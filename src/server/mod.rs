@@ -17,7 +17,9 @@ mod reply;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod tls;
 mod whole;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
+pub use tls::Certificate;

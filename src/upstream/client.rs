@@ -1,7 +1,6 @@
 //! awc, set up as a proxy needs it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::dial::dialler;
@@ -31,24 +30,20 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
+    /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
         Self { ways: transports.iter().map(|way| (way.clone(), Self::way(way, connect))).collect() }
     }
 
     fn way(way: &Transport, connect: Duration) -> awc::Client {
-        let mut connector = awc::Connector::new()
-            .connector(dialler())
+        let connector = awc::Connector::new()
+            .connector(dialler(way.clone()))
             // 100 by default, streams included: the 101st request would wait. Admission is ours.
             .limit(0)
             .timeout(connect)
-            .handshake_timeout(connect)
             .conn_keep_alive(Duration::from_secs(10))
             .conn_lifetime(Duration::from_secs(300));
-        if let Some(tls) = &way.tls {
-            connector = connector.rustls_0_23(Arc::clone(tls));
-        }
         awc::Client::builder()
             .connector(connector)
             // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
@@ -89,7 +84,7 @@ impl Client {
         let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
         let (_, awc) = way.ok_or_else(|| bad("no way to it was set up".into()))?;
         let mut request = awc
-            .request(method, uri)
+            .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
             .no_decompress()
             .insert_header((HOST, host))
@@ -115,6 +110,19 @@ impl Client {
         }
         request.freeze().map_err(|e| bad(e.to_string()))
     }
+}
+
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
 /// One provider, ready to be asked.

@@ -5,21 +5,15 @@
 //! version of such an answer is changed under its eyes. Interim heads (1xx, RFC 9110, 15.2) it
 //! takes for the answer, and gives the connection back with the real one still to come: for
 //! the next request to read. So they are left out.
-//!
-//! Only plain connections can be helped: inside TLS the head is not ours to see.
-//! [`super::Body`] and [`super::attempt`] refuse such answers with a reason, and a connection
-//! that gave an interim one is not used again.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use actix_rt::net::{ActixStream, Ready, TcpStream};
+use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::dial::PROGRESS;
+use super::stream::Stream;
 
 /// Longest head that is looked through, in bytes; awc itself reads no longer ones.
 const MAX_HEAD: usize = 128 * 1024;
@@ -27,31 +21,18 @@ const MAX_HEAD: usize = 128 * 1024;
 /// A connection to a provider.
 #[derive(Debug)]
 pub(super) struct Framing {
-    stream: TcpStream,
-    /// False below TLS.
-    plain: bool,
+    stream: Stream,
     /// A request was written: the next bytes are a head.
     head_next: bool,
     /// The beginning of a head that did not come in one read; then the rest of what was read.
     held: Vec<u8>,
     /// `held` is complete and waits to be read, from here on.
     release: Option<usize>,
-    /// Set: it must not be used again, and reads as closed. Whoever reads an answer on this
-    /// connection finds it in [`Progress`].
-    retired: Rc<Cell<bool>>,
 }
 
 impl Framing {
-    pub(super) fn new(stream: TcpStream, plain: bool) -> Self {
-        Self { stream, plain, head_next: false, held: Vec::new(), release: None, retired: Rc::default() }
-    }
-
-    fn begin_request(&mut self) {
-        // Below TLS no head is seen to come, and a write may be anything.
-        if !self.head_next || !self.plain {
-            self.head_next = true;
-            let _ = PROGRESS.try_with(|p| p.connection.replace(Rc::clone(&self.retired)));
-        }
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, head_next: false, held: Vec::new(), release: None }
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -149,10 +130,7 @@ impl AsyncRead for Framing {
             self.give(buf);
             return Poll::Ready(Ok(()));
         }
-        if self.retired.get() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.plain && self.head_next {
+        if self.head_next {
             return self.poll_head(cx, buf);
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -161,7 +139,7 @@ impl AsyncRead for Framing {
 
 impl AsyncWrite for Framing {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.begin_request();
+        self.head_next = true;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -178,7 +156,7 @@ impl AsyncWrite for Framing {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.begin_request();
+        self.head_next = true;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

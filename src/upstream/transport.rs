@@ -1,4 +1,4 @@
-//! Ways to providers: whose certificates are trusted on it. Connections are shared by
+//! Ways to providers: with TLS or without, whose certificates are trusted, through which proxy. Connections are shared by
 //! providers on the same way, and by no others: a connection that one provider's extra roots
 //! vouched for is not another's.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::tls::{TlsError, tls_config};
-use crate::config::{Provider, Roots};
+use crate::config::{Provider, Proxy, Roots};
 
 /// The ways to some providers. Cheap to clone; workers share their TLS sessions.
 #[derive(Clone, Default)]
@@ -16,8 +16,9 @@ pub struct Transports(Arc<[Transport]>);
 /// One way.
 #[derive(Clone)]
 pub(super) struct Transport {
-    roots: Option<Arc<Roots>>,
-    /// None: no provider on this way is `https`.
+    pub(super) roots: Option<Arc<Roots>>,
+    pub(super) proxy: Option<Arc<Proxy>>,
+    /// None: plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
@@ -38,21 +39,16 @@ impl Transports {
     pub fn new<'p>(providers: impl IntoIterator<Item = &'p Provider>) -> Result<Self, TlsError> {
         let mut all: Vec<Transport> = Vec::new();
         for provider in providers {
-            let at = match all.iter().position(|t| t.leads_to(provider)) {
-                Some(at) => at,
-                None => {
-                    all.push(Transport { roots: provider.roots.clone(), tls: None });
-                    all.len() - 1
-                }
-            };
-            let known = all.iter().find(|t| t.roots == provider.roots && t.tls.is_some());
-            let known = known.and_then(|t| t.tls.clone());
-            if let Some(way) = all.get_mut(at).filter(|t| t.tls.is_none() && provider.encrypted()) {
-                way.tls = Some(match known {
-                    Some(tls) => tls,
-                    None => tls_config(provider.roots.as_deref())?,
-                });
+            if all.iter().any(|way| way.leads_to(provider)) {
+                continue;
             }
+            let known = all.iter().find(|way| way.tls.is_some() && way.roots == provider.roots);
+            let tls = match known {
+                _ if !provider.encrypted() => None,
+                Some(way) => way.tls.clone(),
+                None => Some(tls_config(provider.roots.as_deref())?),
+            };
+            all.push(Transport { roots: provider.roots.clone(), proxy: provider.proxy.clone(), tls });
         }
         Ok(Self(all.into()))
     }
@@ -64,6 +60,8 @@ impl Transports {
 
 impl Transport {
     pub(super) fn leads_to(&self, provider: &Provider) -> bool {
-        self.roots == provider.roots
+        self.tls.is_some() == provider.encrypted()
+            && self.roots == provider.roots
+            && self.proxy == provider.proxy
     }
 }

@@ -19,10 +19,12 @@ mod support;
 
 mod auth;
 mod capture;
+mod connect;
 mod drain;
 mod endpoints;
 mod faults;
 mod headers;
+mod https;
 mod limits;
 mod overload;
 mod pool;

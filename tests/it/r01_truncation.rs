@@ -22,7 +22,7 @@ use crate::support::upstream::Conn;
 use crate::support::*;
 
 /// Set: long captures are whole, not only their first, last and most telling events, and every
-/// offset is tried where else it is every eleventh.
+/// offset is tried where else it is every so-manieth.
 const FULL: &str = "CLAUDE_PROXY_FULL";
 
 /// Offsets of [`captures`] that are tried, at least.
@@ -394,17 +394,26 @@ fn closed_in_a_body_that_ends_with_the_connection() {
 #[test]
 fn reset_anywhere() {
     let ways = [Framing::Length, Framing::Chunked, Framing::Unframed].map(|f| (f, Close::Rst));
-    let step = if full() { 1 } else { 11 };
+    let step = if full() { 1 } else { 23 };
     let count = run("all framings, RST", &ways, step);
     let all = [count.refused, count.failed, count.complete].map(AtomicUsize::into_inner);
     assert!(all.iter().sum::<usize>() >= 3 * BYTES / step && all[0] > 0 && all[1] > 0, "{all:?}");
 }
 
-/// Every offset, without close_notify (where rustls tells of the cut) and with it (where only
-/// the framing and the protocol do), each once for each framing.
+/// Without close_notify, where rustls tells of the cut, and with it, where only the framing and
+/// the protocol do.
 #[test]
 fn over_tls() {
     let authority = Authority::new("Test CA");
     let ways = [(Framing::Length, Close::Fin), (Framing::Chunked, Close::Cut)];
     expect(&run_over(Some(&authority), "TLS", &ways, 1), 2 * BYTES);
+    let ways = [
+        (Framing::Length, Close::Cut),
+        (Framing::Chunked, Close::Fin),
+        (Framing::Unframed, Close::Fin),
+        (Framing::Unframed, Close::Cut),
+        (Framing::Chunked, Close::Rst),
+    ];
+    let step = if full() { 1 } else { 61 };
+    run_over(Some(&authority), "TLS, the other ways", &ways, step);
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::grammar::End;
-use crate::support::upstream::http;
+use crate::support::tls::Authority;
+use crate::support::upstream::{Conn, http};
 use crate::support::*;
 
 /// What a client gets.
@@ -57,10 +58,14 @@ fn deltas(deltas: &[Value]) -> String {
 }
 
 /// Sends each lie, in both forms, and compares.
-fn judge(lies: Vec<Lie>) {
+fn judge(lies: &[Lie]) {
+    judge_over(None, lies);
+}
+
+fn judge_over(tls: Option<&Authority>, lies: &[Lie]) {
     let pieces: Vec<(Vec<Vec<u8>>, bool)> = lies.iter().map(|l| (l.pieces.clone(), l.open)).collect();
     let pieces = Arc::new(pieces);
-    let up = Upstream::start(move |mut conn| {
+    let script = move |mut conn: Conn| {
         while let Some(seen) = conn.quiet_request() {
             let body: Value = serde_json::from_slice(&seen.body).unwrap();
             let which = body["messages"][0]["content"].as_str().unwrap();
@@ -79,8 +84,20 @@ fn judge(lies: Vec<Lie>) {
                 return conn.close();
             }
         }
-    });
-    let proxy = Proxy::start(config(&up.base()));
+    };
+    let (up, config) = match tls {
+        None => {
+            let up = Upstream::start(script);
+            let config = config(&up.base());
+            (up, config)
+        }
+        Some(authority) => {
+            let up = Upstream::start_tls(authority.server(&["127.0.0.1"]), script);
+            let config = trusting(&up.base(), authority);
+            (up, config)
+        }
+    };
+    let proxy = Proxy::start(config);
     let mut wrong = Vec::new();
     for (n, lie) in lies.iter().enumerate() {
         for (stream, want) in [(true, &lie.stream), (false, &lie.whole)] {
@@ -102,7 +119,12 @@ fn judge(lies: Vec<Lie>) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    eprintln!("R27 {} lies in both forms", lies.len());
+    eprintln!(
+        "R27 {} lies in both forms over {} upstream connections, TLS {}",
+        lies.len(),
+        up.connections(),
+        tls.is_some()
+    );
 }
 
 fn told(answer: &client::Answer, stream: bool) -> String {
@@ -239,7 +261,7 @@ fn about_what_the_body_is() {
         Complete("Hello"),
     ));
     lies.push(lie("no content-type", http(200, &[], &hello()), Complete("Hello"), Complete("Hello")));
-    judge(lies);
+    judge(&lies);
 }
 
 #[test]
@@ -343,7 +365,7 @@ fn about_what_a_stream_looks_like() {
         Complete("Hello"),
         Complete("Hello"),
     ));
-    judge(lies);
+    judge(&lies);
 }
 
 #[test]
@@ -384,7 +406,7 @@ fn about_tool_calls() {
         "invalid JSON arguments for tool f",
     );
     bad("arguments that are a list", &[call(json!(0), "a", "f", "[1]")], "non-object arguments for tool f");
-    judge(lies);
+    judge(&lies);
 }
 
 #[test]
@@ -484,7 +506,8 @@ fn about_the_head() {
             lies.push(Lie { pieces, ..fine(&format!("a head split at {at}"), String::new()) });
         }
     }
-    judge(lies);
+    judge(&lies);
+    judge_over(Some(&Authority::new("Test CA")), &lies);
 }
 
 fn chunked(body: &str) -> String {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use claude_proxy::config::Roots;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// Signs certificates; nobody trusts it who was not told to.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -21,7 +22,17 @@ pub struct Issued {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        Self::with(name, &[])
+    }
+
+    /// One whose own certificate has host names, as `openssl req -x509` makes them.
+    pub fn named(names: &[&str]) -> Self {
+        Self::with("Test CA", names)
+    }
+
+    fn with(name: &str, names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -42,6 +53,13 @@ impl Authority {
         self.issue(names, |_| {}).server
     }
 
+    /// The authority's own certificate, shown by a server.
+    pub fn own(&self) -> Issued {
+        let key = KeyPair::from_pem(&self.0.key().serialize_pem()).unwrap();
+        let server = server(self.0.der(), &key, None);
+        Issued { certificate: self.0.as_ref().clone(), key, server }
+    }
+
     /// A certificate that `change` may spoil.
     pub fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
@@ -49,7 +67,7 @@ impl Authority {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        Issued { server: server(&certificate, &key), certificate, key }
+        Issued { server: server(certificate.der(), &key, None), certificate, key }
     }
 }
 
@@ -58,17 +76,33 @@ pub fn self_signed(names: &[&str]) -> Issued {
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    Issued { server: server(&certificate, &key), certificate, key }
+    Issued { server: server(certificate.der(), &key, None), certificate, key }
 }
 
-fn server(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
+/// A server that asks its clients for a certificate of this authority.
+pub fn server_with(issued: &Issued, clients: Option<&Authority>) -> Arc<ServerConfig> {
+    server(issued.certificate.der(), &issued.key, clients)
+}
+
+fn server(
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+    clients: Option<&Authority>,
+) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&ring)).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.0.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), ring);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let config = builder.with_single_cert(vec![certificate.clone()], key).unwrap();
     Arc::new(config)
 }
 
@@ -76,6 +110,18 @@ fn server(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
 pub enum Wire {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// How a client that trusts this authority alone speaks TLS.
+pub fn client(authority: &Authority, alpn: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 impl Wire {
@@ -84,15 +130,33 @@ impl Wire {
         let connection = ServerConnection::new(Arc::clone(config)).unwrap();
         let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
+            if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
+                // Bytes that were not read would make it a reset, and lose the alert.
+                let _ = stream.sock.shutdown(Shutdown::Write);
+                let _ = stream.sock.set_read_timeout(Some(super::PATIENCE));
+                let _ = io::copy(&mut stream.sock, &mut io::sink());
+                return Err(e);
+            }
         }
         Ok(Self::Tls(Box::new(stream)))
+    }
+
+    /// The client's side of a handshake.
+    pub fn connect(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self::Client(Box::new(stream)))
     }
 
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => &stream.sock,
+            Self::Client(stream) => &stream.sock,
         }
     }
 
@@ -100,15 +164,18 @@ impl Wire {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.sock,
+            Self::Client(stream) => stream.sock,
         }
     }
 
     /// Says over TLS that nothing more follows; then FIN.
     pub fn close(mut self) {
-        if let Self::Tls(stream) = &mut self {
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
+        match &mut self {
+            Self::Plain(_) => {}
+            Self::Tls(stream) => stream.conn.send_close_notify(),
+            Self::Client(stream) => stream.conn.send_close_notify(),
         }
+        let _ = self.flush();
         self.cut();
     }
 
@@ -123,6 +190,7 @@ impl Read for Wire {
         match self {
             Self::Plain(stream) => stream.read(buf),
             Self::Tls(stream) => stream.read(buf),
+            Self::Client(stream) => stream.read(buf),
         }
     }
 }
@@ -132,6 +200,7 @@ impl Write for Wire {
         match self {
             Self::Plain(stream) => stream.write(buf),
             Self::Tls(stream) => stream.write(buf),
+            Self::Client(stream) => stream.write(buf),
         }
     }
 
@@ -139,6 +208,7 @@ impl Write for Wire {
         match self {
             Self::Plain(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::Client(stream) => stream.flush(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -75,13 +75,15 @@ impl Upstream {
         Self::run("127.0.0.1:0".parse().unwrap(), Some(tls), script)
     }
 
-    fn run(
+    /// On this address, over TLS or not.
+    pub fn run(
         addr: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(Conn) + Send + Sync + 'static,
     ) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&addr.into()).unwrap();
         socket.listen(2048).unwrap();
@@ -183,6 +185,52 @@ impl Conn {
         seen.body = self.buffer[head_end..head_end + length].to_vec();
         self.buffer.drain(..head_end + length);
         Some(seen)
+    }
+
+    /// The next bytes, whatever they are; none when the client closed.
+    pub fn bytes(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Some(std::mem::take(&mut self.buffer))
+    }
+
+    /// The name that the client asked for in its TLS handshake.
+    pub fn server_name(&self) -> Option<String> {
+        match &self.stream {
+            Wire::Tls(stream) => stream.conn.server_name().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// What was agreed on in the TLS handshake.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Wire::Tls(stream) => stream.conn.alpn_protocol().map(<[u8]>::to_vec),
+            _ => None,
+        }
+    }
+
+    /// Passes bytes on between the client and `to` until either closes, and shows what the
+    /// client sends.
+    pub fn relay(self, to: SocketAddr, show: impl Fn(&[u8]) + Send + 'static) {
+        let mut client = self.stream.into_tcp();
+        let mut server = TcpStream::connect(to).unwrap();
+        server.set_nodelay(true).unwrap();
+        let (mut from, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        let down = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        let mut bytes = [0; 16384];
+        while let Ok(n) = client.read(&mut bytes) {
+            show(&bytes[..n]);
+            if n == 0 || server.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+        down.join().unwrap();
     }
 
     fn fill(&mut self) -> Option<()> {
