@@ -166,15 +166,14 @@ async fn ask(
     let (retry_after, retry_after_ms) = answer.retry_after();
     let until = answer.began + limits.answer;
     let mut body = answer.body;
-    let text = match body.encoding() {
+    let text = if let Some(encoding) = body.encoding() {
         // Its status and its retry-after are still to be told.
-        Some(encoding) => Bytes::from(format!(
+        Bytes::from(format!(
             "upstream returned HTTP {status} with a compressed body (content-encoding: {encoding}), which was not asked for"
-        )),
-        None => {
-            let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
-            text.unwrap_or_default()
-        }
+        ))
+    } else {
+        let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+        text.unwrap_or_default()
     };
     let error = convert::error::error(status, &text, &endpoint.name, Some(context));
     // Never invented, and only where clients try again: a 408 becomes a 504, and SDKs retry a 409.

@@ -8,8 +8,9 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::needless_pass_by_value,
-    reason = "tests fail by panicking, and wait on threads of their own"
+    reason = "tests fail by panicking, wait on threads of their own, and tell figures"
 )]
 
 #[path = "../support/grammar.rs"]

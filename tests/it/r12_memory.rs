@@ -359,11 +359,13 @@ fn the_limit_on_reasoning_details_is_exact() {
     assert_eq!(error, "upstream sent more than 1 MiB of reasoning_details at once");
 }
 
+type Event<'a> = Box<dyn Fn(usize) -> String + 'a>;
+
 #[test]
 fn the_limit_on_what_waits_is_exact_and_never_passed() {
     // Text, reasoning, details and arguments of a later call wait for an open call.
     let block = "w".repeat(4096);
-    let ways: [(&str, Box<dyn Fn(usize) -> String>); 4] = [
+    let ways: [(&str, Event<'_>); 4] = [
         ("text", Box::new(|_| text(&block))),
         (
             "reasoning",

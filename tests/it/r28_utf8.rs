@@ -2,6 +2,7 @@
 //! between deltas. What is no UTF-8, and half a character without its other half, becomes
 //! U+FFFD, in streams and in whole answers alike.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ fn stream_of(text: &str, escaped: bool) -> Vec<u8> {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                write!(out, "\\u{unit:04x}").unwrap();
             }
         }
     }

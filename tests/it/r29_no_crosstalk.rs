@@ -165,9 +165,8 @@ fn five_hundred_streams_do_not_mix() {
             let mut plan = Plan::new(number.parse().unwrap());
             let wire = plan.wire().into_bytes();
             let cut = match plan.fate {
-                Fate::Whole => wire.len(),
                 // The end of a client that leaves is not waited for.
-                Fate::Cancelled => wire.len(),
+                Fate::Whole | Fate::Cancelled => wire.len(),
                 Fate::Closed | Fate::Reset => wire.len() * plan.at / 1000,
             };
             conn.stream_head();

@@ -43,7 +43,7 @@ impl Capture {
             whole_from: body.len(),
             body,
         };
-        if name.ends_with(".sse") {
+        if name.split('.').nth(1) == Some("sse") {
             capture.content_type = "text/event-stream";
             capture.look();
         }
