@@ -208,6 +208,34 @@ fn while_the_request_is_being_sent() {
     assert_eq!(watched.up.connections(), 0);
 }
 
+/// The upstream does not read, so that the request is still on its way up when its client leaves.
+#[test]
+fn while_the_request_is_being_passed_on() {
+    let (told, gone) = channel();
+    let told = Mutex::new(told);
+    let up = Upstream::start(move |mut conn| {
+        let told = told.lock().unwrap().clone();
+        conn.small_buffers();
+        // Reads its head, and nothing more for as long as the buffers last.
+        std::thread::sleep(Duration::from_millis(300));
+        while conn.request().is_some() {}
+        let _ = told.send(Instant::now());
+    });
+    let proxy = Proxy::start(config(&up.base()));
+    for (n, how) in WAYS.into_iter().enumerate() {
+        let mut client = Client::connect(proxy.addr);
+        client.send("POST", "/v1/messages", &[], &message(&"x".repeat(16 << 20), true));
+        eventually("the upstream is connected", || up.connections() == n + 1);
+        std::thread::sleep(Duration::from_millis(100));
+        let left = Instant::now();
+        let _kept = leave(how, client);
+        eventually("the permit is back", || proxy.load.running() == 0);
+        assert!(left.elapsed() <= GENEROUS, "{how}");
+        gone.recv_timeout(PATIENCE).expect("the upstream was let go");
+    }
+    assert!(up.seen().is_empty(), "no request came through whole");
+}
+
 #[test]
 fn the_program_says_client_gone_and_keeps_no_descriptors() {
     let watched = watched();

@@ -253,6 +253,8 @@ fn what_is_no_utf8_becomes_the_replacement_character() {
     );
     let up = Upstream::answering([head.as_bytes(), &body].concat());
     let proxy = Proxy::start(config(&up.base()));
-    assert_eq!(post(proxy.addr, &message("hi", false)).json()["content"][0]["text"], "a\u{FFFD}b");
+    let answer = post(proxy.addr, &message("hi", false));
+    assert_eq!(answer.json()["content"][0]["text"], "a\u{FFFD}b");
+    assert_eq!(answer.header("x-claude-proxy-warnings"), Some("degraded:invalid_utf8"));
     assert_eq!(post(proxy.addr, &message("hi", true)).text(), "a\u{FFFD}b");
 }

@@ -155,7 +155,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = text_of(data);
+        let text = self.text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
         }
@@ -209,7 +209,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = text_of(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body));
+        let text = self.text_of(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body));
         let Ok(chunk) = Chunk::parse(&text) else {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));
@@ -271,6 +271,18 @@ impl<S: Sink> Machine<S> {
             self.call(&choice.delta, out)?;
         }
         self.within_limits()
+    }
+
+    /// The bytes as text; what is no UTF-8 becomes U+FFFD.
+    fn text_of<'d>(&mut self, data: &'d [u8]) -> Cow<'d, str> {
+        // `from_utf8_lossy` looks at each character even where all is well.
+        std::str::from_utf8(data).map_or_else(
+            |_| {
+                self.summary.losses.add(|| "answer".into(), "degraded:invalid_utf8");
+                String::from_utf8_lossy(data)
+            },
+            Cow::Borrowed,
+        )
     }
 
     fn fault(&self, data: &[u8]) -> ApiError {
@@ -399,10 +411,4 @@ fn uncrowded(chunk: &Chunk<'_>) -> Result<(), ApiError> {
         )));
     }
     Ok(())
-}
-
-/// The bytes as text; what is no UTF-8 becomes U+FFFD.
-fn text_of(data: &[u8]) -> Cow<'_, str> {
-    // `from_utf8_lossy` looks at each character even where all is well.
-    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
