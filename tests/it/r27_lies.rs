@@ -487,6 +487,11 @@ fn about_the_head() {
         refused("a chunk larger than all memory", chunked("fffffffffffffffff\r\n"), ""),
         refused("a chunk without its end", chunked("5\r\nhelloXX"), ""),
     ];
+    let size = body.len();
+    lies.push(fine("chunk extensions", chunked(&format!("{size:x};a=b;c\r\n{body}\r\n0\r\n\r\n"))));
+    lies.push(fine("trailers", chunked(&format!("{size:x}\r\n{body}\r\n0\r\nx: y\r\nz: 1\r\n\r\n"))));
+    lies.push(fine("upper-case sizes with zeros", chunked(&format!("000{size:X}\r\n{body}\r\n000\r\n\r\n"))));
+    lies.push(fine("two answers to one request", good.repeat(2)));
     for status in ["100 Continue", "102 Processing", "103 Early Hints", "199 Odd"] {
         lies.push(fine(&format!("{status} before"), interim(status) + &good));
         lies.push(fine(&format!("{status}, many of them"), interim(status).repeat(20) + &good));

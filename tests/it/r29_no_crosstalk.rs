@@ -249,3 +249,30 @@ fn five_hundred_streams_do_not_mix() {
     assert!(up.connections() < STREAMS * ROUNDS, "connections are used again");
     eventually("all permits are back", || proxy.load.running() == 0);
 }
+
+/// An interim head (1xx) is not the answer: the connection is not free for the next request
+/// while the real one is still to come.
+#[test]
+fn an_answer_after_an_interim_head_meets_its_own_request() {
+    let up = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            let name = seen.json()["messages"][0]["content"].as_str().unwrap().to_owned();
+            conn.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            conn.write(upstream::ok(&completion(&name)));
+        }
+    });
+    let proxy = Proxy::start(config(&up.base()));
+    for n in 0..10 {
+        let name = format!("client{n}");
+        let answer = post(proxy.addr, &message(&name, n % 2 == 0));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = if n % 2 == 0 {
+            answer.text()
+        } else {
+            answer.json()["content"][0]["text"].as_str().unwrap().into()
+        };
+        assert_eq!(text, name);
+    }
+    assert_eq!(up.connections(), 1, "and the connection is used again");
+}
