@@ -4,7 +4,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Checked, Code, Config, Severity, check};
+use claude_proxy::config::{Checked, Code, Config, Secret, Severity, check};
 
 fn env(name: &str) -> Result<String, VarError> {
     match name {
@@ -491,6 +491,11 @@ fn an_open_door_is_a_warning() {
         assert_eq!(one(&text).0, "1:10 warning open-without-key");
         assert!(findings(&text.replacen('{', "{\"ak\":\"x\",", 1)).is_empty());
     }
+    // To the internet, and without TLS.
+    for host in ["8.8.8.8", "2001:db8::1"] {
+        let text = top(&format!("\"ak\": \"x\", \"host\": \"{host}\""));
+        assert!(one(&text).0.ends_with("note plain-http"), "{host}");
+    }
     for host in ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "::1"] {
         assert!(findings(&top(&format!("\"host\": \"{host}\""))).is_empty(), "{host}");
     }
@@ -503,10 +508,15 @@ fn an_open_door_is_a_warning() {
 #[test]
 fn secrets_are_in_no_debug_output_and_no_finding() {
     let text = r#"{"ak": "sk-sentinel-1", "providers": [{"base_url": "http://h", "api_key": "sk-sentinel-2",
-      "headers": {"a": "sk-sentinel-3"}, "models": [{"id": "m"}]}]}"#;
+      "headers": {"a": "sk-sentinel-3"}, "proxy_url": "http://u:sk-sentinel-4@p", "models": [{"id": "m"}]}]}"#;
     let c = checked(text);
     let shown = format!("{c:?}");
     assert!(c.config.is_some() && !shown.contains("sentinel"), "{shown}");
+    let secrets = c.config.as_ref().unwrap().secrets().map(Secret::expose).collect::<Vec<_>>();
+    assert!(
+        secrets.contains(&"sk-sentinel-4") && secrets.contains(&"Basic dTpzay1zZW50aW5lbC00"),
+        "{secrets:?}"
+    );
     let bad = text.replace("\"sk-sentinel-1\"", "[\"sk-sentinel-1\"]").replace("-2\"", "-2\\n\"");
     let c = checked(&bad);
     assert!(c.config.is_none() && !format!("{c:?}").contains("sentinel"));

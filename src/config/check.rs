@@ -1,5 +1,6 @@
 //! From the file's fields to a [`Config`]: defaults, and what fields say of each other.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ fn config(
         let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);
         findings.add(EXPOSED, spot, exposed(&config.host), EXPOSED_HELP);
     }
-    if config.tls.is_none() && network::is_public(&config.host) {
+    if config.tls.is_none() && config.host.parse::<IpAddr>().is_ok() && network::is_public(&config.host) {
         let message = format!(
             "`host` {} may be on the internet, and without `tls` keys can be read on the way",
             config.host
@@ -219,7 +220,7 @@ fn host(field: Option<&At<String>>, findings: &mut Findings) -> String {
     let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
     let is_name =
         !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    if bare.parse::<std::net::IpAddr>().is_err() && !is_name {
+    if bare.parse::<IpAddr>().is_err() && !is_name {
         let help = if value.contains(':') { "the port goes into `port`" } else { "" };
         findings.add(Code::BadHost, at.spot(), "`host` should be an IP address or a host name", help);
     }

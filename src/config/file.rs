@@ -90,7 +90,7 @@ shape! {
         optional upstream_timeout_seconds: Duration = default::UPSTREAM_TIMEOUT => {"exclusiveMinimum": 0},
         /// Longest silence between two upstream chunks of a stream, in seconds.
         optional stream_idle_timeout_seconds: Duration = default::STREAM_IDLE_TIMEOUT => {"exclusiveMinimum": 0},
-        /// How long DNS, TCP and TLS may take together, in seconds.
+        /// How long DNS, TCP, a proxy's tunnel and TLS may take together, in seconds.
         optional connect_timeout_seconds: Duration = default::CONNECT_TIMEOUT => {"exclusiveMinimum": 0},
         /// After that many seconds of silence the client gets a `ping` event; 0: none.
         optional ping_interval_seconds: Duration = default::PING_INTERVAL,

@@ -32,6 +32,12 @@ impl fmt::Debug for Identity {
     }
 }
 
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert && self.private_root == other.private_root
+    }
+}
+
 /// Which of the two files is wrong, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum IdentityError {
@@ -142,4 +148,134 @@ fn signed_by_itself(certificate: &CertificateDer<'static>) -> bool {
     }
     let subject = store.roots.first().map(|root| root.subject.as_ref().to_vec()).unwrap_or_default();
     !subject.is_empty() && memchr::memmem::find_iter(certificate.as_ref(), &subject).count() >= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+
+    use super::super::check::check_in;
+    use super::super::code::Code;
+    use super::super::finding::Severity;
+    use super::*;
+
+    /// A directory with an authority's, its leaf's and other files.
+    fn files() -> (tempfile::TempDir, CertifiedIssuer<'static, KeyPair>) {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            #[cfg(unix)]
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        let mut params = CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let leaf = |name: &str, names: &[&str], years: (i32, i32)| {
+            let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+            let mut params = CertificateParams::new(names).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.not_before = date_time_ymd(years.0, 1, 1);
+            params.not_after = date_time_ymd(years.1, 1, 1);
+            let key = KeyPair::generate().unwrap();
+            let pem = params.signed_by(&key, &authority).unwrap().pem();
+            write(&format!("{name}.pem"), &pem);
+            write(&format!("{name}.key"), &key.serialize_pem());
+            pem
+        };
+        let good = leaf("good", &["a.example", "*.a.example", "10.0.0.1"], (2020, 4000));
+        leaf("old", &["a.example"], (2020, 2021));
+        leaf("new", &["a.example"], (3000, 4000));
+        leaf("bare", &[], (2020, 4000));
+        write("ca.pem", &authority.pem());
+        write("ca.key", &authority.key().serialize_pem());
+        write("chain.pem", &format!("{good}{}", authority.pem()));
+        let key = fs::read_to_string(dir.path().join("good.key")).unwrap();
+        write("both.pem", &format!("{good}{key}"));
+        write("locked.key", &key.replace("PRIVATE", "ENCRYPTED PRIVATE"));
+        write("torn.pem", &good.replace("-----END CERTIFICATE-----", ""));
+        write("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        write("odd.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        (dir, authority)
+    }
+
+    #[test]
+    fn what_check_config_says() {
+        let (dir, _authority) = files();
+        let said = |cert: &str, key: &str| {
+            let text = format!(
+                r#"{{"tls": {{"cert": "{cert}", "key": "{key}"}}, "providers": [
+                    {{"base_url": "https://a.example", "api_key": "", "models": [{{"id": "m"}}]}}]}}"#
+            );
+            let unset = |_: &str| Err(std::env::VarError::NotPresent);
+            let checked = check_in(&text, &unset, dir.path(), |_| None);
+            let findings = checked.findings.into_iter();
+            let said =
+                findings.map(|f| (f.severity, f.code, f.path.clone(), f.sentence())).collect::<Vec<_>>();
+            assert!(checked.config.is_some() || !said.is_empty());
+            said
+        };
+        for cert in ["good.pem", "chain.pem", "both.pem"] {
+            assert_eq!(said(cert, "good.key"), [], "{cert}");
+        }
+        assert_eq!(said("both.pem", "both.pem"), []);
+        for (cert, key, severity, at, words) in [
+            ("no.pem", "good.key", Severity::Error, "tls.cert", "cannot read "),
+            ("good.pem", "no.key", Severity::Error, "tls.key", "cannot read "),
+            ("good.key", "good.pem", Severity::Error, "tls.cert", "good.key holds no PEM certificate"),
+            ("torn.pem", "good.key", Severity::Error, "tls.cert", "torn.pem is damaged"),
+            ("odd.pem", "good.key", Severity::Error, "tls.cert", "a certificate that cannot be read"),
+            ("good.pem", "good.pem", Severity::Error, "tls.key", "good.pem holds no PEM private key"),
+            ("good.pem", "odd.key", Severity::Error, "tls.key", "odd.key holds a key that cannot be used"),
+            ("good.pem", "locked.key", Severity::Error, "tls.key", "holds a key with a password"),
+            (
+                "good.pem",
+                "ca.key",
+                Severity::Error,
+                "tls.key",
+                "ca.key is not the key of the first certificate",
+            ),
+            ("old.pem", "old.key", Severity::Warning, "tls.cert", "has expired"),
+            ("new.pem", "new.key", Severity::Warning, "tls.cert", "is not valid yet"),
+            ("bare.pem", "bare.key", Severity::Warning, "tls.cert", "no host name or address"),
+        ] {
+            let said = said(cert, key);
+            let [(was, code, path, sentence)] = said.as_slice() else { panic!("{cert} {key}: {said:?}") };
+            assert_eq!((*was, *code, path.as_str()), (severity, Code::BadTls, at), "{sentence}");
+            assert!(sentence.contains(words), "{sentence}");
+        }
+        #[cfg(unix)]
+        {
+            let key = dir.path().join("good.key");
+            fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+            let said = said("good.pem", "good.key");
+            assert_eq!((said[0].1, said[0].2.as_str()), (Code::ReadableByOthers, "tls.key"));
+            assert!(said[0].3.contains("0644") && said[0].3.contains("chmod 600"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_roots() {
+        let (dir, _authority) = files();
+        let read =
+            |cert: &str, key: &str| Identity::read(&dir.path().join(cert), &dir.path().join(key)).unwrap();
+        let good = read("good.pem", "good.key");
+        assert_eq!(good.names, ["a.example", "*.a.example", "10.0.0.1"]);
+        for (host, fits) in [
+            ("a.example", true),
+            ("x.a.example", true),
+            ("10.0.0.1", true),
+            ("127.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(good.is_for(host), fits, "{host}");
+        }
+        assert_eq!(good.private_root, None);
+        assert_eq!(read("chain.pem", "good.key").private_root, Some(dir.path().join("chain.pem")));
+        assert_eq!(read("ca.pem", "ca.key").private_root, Some(dir.path().join("ca.pem")));
+        assert_eq!(read("bare.pem", "bare.key").names, [""; 0]);
+        assert!(!format!("{good:?}").contains("PRIVATE"));
+    }
 }

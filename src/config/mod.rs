@@ -3,6 +3,7 @@
 //! [`load()`] reads a file and gives a [`Config`] or every [`Finding`] in it; [`check()`] does the
 //! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
+pub mod change;
 pub mod check;
 pub mod code;
 mod default;
@@ -33,6 +34,7 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use change::Changes;
 pub use check::{Checked, check};
 pub use code::Code;
 pub use expand::Env;
@@ -59,7 +61,7 @@ pub struct Config {
     pub upstream_timeout: Duration,
     /// Longest silence between two upstream body bytes. Comments count as bytes.
     pub stream_idle_timeout: Duration,
-    /// Resolve, TCP and TLS together.
+    /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect_timeout: Duration,
     /// An `event: ping` after that much silence towards the client; zero: none.
     pub ping_interval: Duration,
@@ -86,7 +88,7 @@ pub struct Config {
 }
 
 /// One upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     /// For logs, metrics and errors.
     pub name: String,
@@ -125,7 +127,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,
@@ -140,6 +142,11 @@ pub struct Model {
 }
 
 impl Config {
+    /// The provider of each model.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.models.iter().map(|m| &*m.provider)
+    }
+
     /// Every key: what must not be written anywhere.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         const TELLING: [&str; 5] = ["key", "token", "auth", "secret", "cookie"];

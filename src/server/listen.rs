@@ -12,9 +12,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admit::{Gate, Load};
-use super::app::{Shared, Worker, answer};
+use super::app::{Shared, answer};
 use super::auth::Key;
+use super::current::{Current, Newest};
 use super::drain::Drain;
+use super::reload::Reload;
 use super::tls::{self, Certificate};
 use crate::config::Config;
 use crate::observe::Capture;
@@ -30,6 +32,10 @@ pub(super) const HEAD: Duration = Duration::from_secs(5);
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections at once, for each worker.
 pub(super) const MAX_CONNECTIONS: usize = 100_000;
+/// Ours is the deadline that counts: it tells the clients, and a reload can move it. Seconds.
+const NO_DEADLINE: u64 = u32::MAX as u64;
+/// What is still there this long after the deadline is cut off: its client does not read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes that a client does not acknowledge for this long cut it off.
 #[cfg(target_os = "linux")]
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
@@ -60,8 +66,7 @@ pub struct Bound {
     config: Arc<Config>,
     listener: TcpListener,
     addr: SocketAddr,
-    certificate: Option<Certificate>,
-    shared: Shared,
+    current: Current,
 }
 
 impl std::fmt::Debug for Bound {
@@ -86,7 +91,8 @@ impl Server {
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
         let shared = Shared {
-            transports: Transports::new(config.models.iter().map(|m| &*m.provider))?,
+            transports: Transports::new(config.providers(), None)?,
+            certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
             gate: Gate::new(config.max_concurrent_requests),
             drain: Drain::default(),
@@ -94,8 +100,7 @@ impl Server {
             capture: None,
             config: Arc::clone(&config),
         };
-        let certificate = config.tls.as_deref().map(Certificate::new);
-        Ok(Bound { config, listener, addr, certificate, shared })
+        Ok(Bound { config, listener, addr, current: Current::new(shared) })
     }
 }
 
@@ -115,7 +120,7 @@ fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
 impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
-        self.shared.capture = Some(capture);
+        self.current.amend(|shared| shared.capture = Some(capture));
     }
 
     /// Cuts clients that acknowledge nothing for `limit`, instead of for a minute.
@@ -129,12 +134,12 @@ impl Bound {
 
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
-        self.shared.gate.load()
+        self.current.get().1.gate.load()
     }
 
-    /// What TLS clients are shown; none: they speak plain HTTP.
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.certificate.as_ref()
+    /// Replaces the configuration, also while [`Bound::run`] does.
+    pub fn reload(&self) -> Reload {
+        Reload::new(Arc::clone(&self.config), self.current.clone())
     }
 
     /// Where it listens; the real port if 0 was asked for.
@@ -147,22 +152,20 @@ impl Bound {
     /// # Errors
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
-        let Self { config, listener, shared, certificate, .. } = self;
-        let drain = shared.drain.clone();
-        let grace = config.shutdown_grace;
-        let (workers, last) = (config.workers.max(1), grace.as_secs() + 10);
+        let Self { config, listener, current, .. } = self;
+        let Shared { drain, certificate, .. } = current.get().1;
+        let (factory, workers) = (current.clone(), config.workers.max(1));
         let app = move || {
-            let worker = Rc::new(Worker::new(&shared));
+            let newest = Rc::new(Newest::new(factory.clone()));
             App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
-                answer(Rc::clone(&worker), request, payload)
+                answer(newest.worker(), request, payload)
             }))
         };
-        // Not the deadline that counts: ours tells the clients.
         let server = if let Some(certificate) = certificate {
             let builder = actix_server::Server::build()
                 .workers(workers)
                 .max_concurrent_connections(MAX_CONNECTIONS)
-                .shutdown_timeout(last)
+                .shutdown_timeout(NO_DEADLINE)
                 .disable_signals();
             tls::listen(builder, listener, &certificate, app)?.run()
         } else {
@@ -176,7 +179,7 @@ impl Bound {
                 .client_request_timeout(HEAD)
                 .keep_alive(KEEP_ALIVE)
                 .max_connections(MAX_CONNECTIONS)
-                .shutdown_timeout(last)
+                .shutdown_timeout(NO_DEADLINE)
                 .disable_signals()
                 .listen(listener)?
                 .run()
@@ -188,24 +191,27 @@ impl Bound {
                 std::future::pending::<()>().await;
             }
             drain.begin();
+            let grace = current.get().1.config.shutdown_grace;
             let closing = async {
                 tokio::time::sleep(LAME_DUCK.min(grace)).await;
                 handle.stop(true).await;
+                // Nobody is left, so `server` has ended too.
+                std::future::pending::<()>().await;
             };
             let deadline = async {
                 tokio::time::sleep(grace).await;
                 drain.force();
-                std::future::pending::<()>().await;
+                tokio::time::sleep(LAST_WORDS).await;
             };
             tokio::select! {
                 () = closing => {}
                 () = deadline => {}
-                Some(()) = stop.recv() => handle.stop(false).await,
+                Some(()) = stop.recv() => {}
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             ended = server => ended,
+            // A server that is dropped ends at once. One that is ending already takes no orders.
             () = way_out => Ok(()),
         }
     }

@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
 use actix_server::ServerBuilder;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::Error;
@@ -17,16 +18,25 @@ use actix_web::dev::{AppConfig, Response, ServiceFactory};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
+use super::ids::Ids;
 use super::listen::{HEAD, KEEP_ALIVE, MAX_CONNECTIONS};
 use crate::config::Identity;
+use crate::wire::anthropic::ApiError;
 
 /// Longest handshake. It holds a connection, not a worker.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
+/// What a client without TLS is told.
+const PLAIN: &str = "this port speaks TLS: begin the base URL with https://";
+/// Most that is read of its request, in bytes.
+const MAX_UNREAD: u64 = 1 << 20;
+
 /// The certificate of new connections.
 #[derive(Debug, Clone)]
-pub struct Certificate(Arc<Shown>);
+pub(super) struct Certificate(Arc<Shown>);
 
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
@@ -43,7 +53,7 @@ impl Certificate {
     }
 
     /// Shows another one from now on. Connections that are open stay as they are.
-    pub fn replace(&self, identity: &Identity) {
+    pub(super) fn replace(&self, identity: &Identity) {
         *self.0.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&identity.certified);
     }
 
@@ -58,6 +68,39 @@ impl Certificate {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
+}
+
+/// Whoever begins to speak HTTP without TLS is told so: it is the `s` of `https` that is missing.
+async fn encrypted(mut tcp: TcpStream) -> Result<TcpStream, TlsError<io::Error, DispatchError>> {
+    let mut first = [0];
+    let peeked = timeout(HANDSHAKE, tcp.peek(&mut first)).await.map_err(|_| TlsError::Timeout)?;
+    peeked.map_err(TlsError::Tls)?;
+    if !first.iter().all(u8::is_ascii_uppercase) {
+        return Ok(tcp);
+    }
+    let answer = plain_answer();
+    // What is not read would make a reset of the end, and the client would lose the answer.
+    let tell = async {
+        tcp.write_all(&answer).await?;
+        tcp.shutdown().await?;
+        tokio::io::copy(&mut tcp.take(MAX_UNREAD), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(Duration::from_secs(1), tell).await;
+    Err(TlsError::Tls(io::Error::other(PLAIN)))
+}
+
+fn plain_answer() -> Vec<u8> {
+    let id = Ids::default().request_id();
+    let mut body = Vec::new();
+    ApiError::invalid_request(PLAIN).write(&id, &mut body);
+    let mut answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         request-id: {id}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.append(&mut body);
+    answer
 }
 
 /// Serves `app` over TLS.
@@ -96,10 +139,9 @@ where
             .client_disconnect_timeout(Duration::from_secs(1))
             .h1_allow_half_closed(false)
             .finish(map_config(app, |()| AppConfig::default()));
-        acceptor
-            .clone()
-            .map_init_err(|()| ())
-            .map_err(TlsError::into_service_error)
+        let acceptor = acceptor.clone().map_err(TlsError::into_service_error);
+        fn_service(encrypted)
+            .and_then(acceptor)
             .and_then(|stream: TlsStream<TcpStream>| async move {
                 let tcp = stream.get_ref().0;
                 let _ = tcp.set_nodelay(true);

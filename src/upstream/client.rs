@@ -16,11 +16,12 @@ use awc::http::{Method, Uri};
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections to all providers of one worker.
+/// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
     /// One for each way, with connections of its own.
     ways: Rc<[(Transport, awc::Client)]>,
+    connect: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -33,7 +34,13 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        Self { ways: transports.iter().map(|way| (way.clone(), Self::way(way, connect))).collect() }
+        let ways = transports.iter().map(|way| (way.clone(), Self::way(way, connect)));
+        Self { ways: ways.collect(), connect }
+    }
+
+    /// Whether [`Client::new`] with these would open connections in the same way.
+    pub fn connects_like(&self, transports: &Transports, connect: Duration) -> bool {
+        self.connect == connect && self.ways.iter().map(|(way, _)| way).eq(transports.iter())
     }
 
     fn way(way: &Transport, connect: Duration) -> awc::Client {
@@ -82,7 +89,10 @@ impl Client {
             (Some(port), _) => format!("{host}:{port}"),
         };
         let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
-        let (_, awc) = way.ok_or_else(|| bad("no way to it was set up".into()))?;
+        // What is meant for TLS never goes without.
+        let fits =
+            |(way, _): &&(Transport, awc::Client)| way.tls.is_some() == (uri.scheme_str() == Some("https"));
+        let (_, awc) = way.filter(fits).ok_or_else(|| bad("no way to it was set up".into()))?;
         let mut request = awc
             .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.

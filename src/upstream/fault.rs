@@ -169,11 +169,11 @@ pub enum ProxyFault {
     /// 407, and we have nothing to show.
     #[error("wants a user name and password (HTTP 407): write http://NAME:PASSWORD@ into its URL")]
     NoPassword,
-    /// 407, although we showed something.
+    /// 407 (tinyproxy: 401), although we showed something.
     #[error(
-        "refuses the user name and password in its URL (HTTP 407): are they right, and special characters percent-encoded?"
+        "refuses the user name and password in its URL (HTTP {0}): are they right, and special characters percent-encoded?"
     )]
-    WrongPassword,
+    WrongPassword(u16),
     /// 407, in a way that is not ours.
     #[error(
         "wants to be logged in to by {0} (HTTP 407), and only Basic is supported: a local proxy such as px or cntlm can translate"
@@ -249,7 +249,7 @@ impl ProxyFault {
     /// Asking again would not help.
     fn lasts(&self) -> bool {
         match self {
-            Self::NoPassword | Self::WrongPassword | Self::OtherScheme(_) | Self::NotHttp => true,
+            Self::NoPassword | Self::WrongPassword(_) | Self::OtherScheme(_) | Self::NotHttp => true,
             Self::Refused { status, .. } => *status < 500,
             _ => false,
         }

@@ -32,17 +32,23 @@ impl Transports {
     /// Sets up the ways to these providers.
     ///
     /// The system's certificates cost megabytes and milliseconds: they are read if a provider's
-    /// URL is `https`, once for each set of extra roots.
+    /// URL is `https`, once for each set of extra roots, and not again if those were read
+    /// `before`.
     ///
     /// # Errors
     /// A provider's URL is `https`, and the system's certificates cannot be used.
-    pub fn new<'p>(providers: impl IntoIterator<Item = &'p Provider>) -> Result<Self, TlsError> {
+    pub fn new<'p>(
+        providers: impl IntoIterator<Item = &'p Provider>,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsError> {
         let mut all: Vec<Transport> = Vec::new();
         for provider in providers {
             if all.iter().any(|way| way.leads_to(provider)) {
                 continue;
             }
-            let known = all.iter().find(|way| way.tls.is_some() && way.roots == provider.roots);
+            let earlier = before.into_iter().flat_map(Self::iter);
+            let known =
+                all.iter().chain(earlier).find(|way| way.tls.is_some() && way.roots == provider.roots);
             let tls = match known {
                 _ if !provider.encrypted() => None,
                 Some(way) => way.tls.clone(),
@@ -53,8 +59,25 @@ impl Transports {
         Ok(Self(all.into()))
     }
 
+    /// The way to this provider alone.
+    pub fn to(&self, provider: &Provider) -> Self {
+        Self(self.iter().filter(|way| way.leads_to(provider)).cloned().collect())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Transport> {
         self.0.iter()
+    }
+}
+
+/// Connections are opened in the same way, down to the TLS sessions.
+impl PartialEq for Transport {
+    fn eq(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        tls && self.roots == other.roots && self.proxy == other.proxy
     }
 }
 

@@ -102,13 +102,16 @@ fn read(bytes: &[u8]) -> Result<Option<Answer>, ProxyFault> {
 
 fn refusal(answer: Answer, proxy: &Proxy, target: &str) -> ProxyFault {
     let Answer { status, reason, schemes, .. } = answer;
+    if status == 401 && proxy.authorization.is_some() {
+        return ProxyFault::WrongPassword(status);
+    }
     if status != 407 {
         return ProxyFault::Refused { status, reason, target: target.to_owned() };
     }
     if !schemes.is_empty() && !schemes.iter().any(|s| s.eq_ignore_ascii_case("basic")) {
         return ProxyFault::OtherScheme(schemes.join(", "));
     }
-    if proxy.authorization.is_some() { ProxyFault::WrongPassword } else { ProxyFault::NoPassword }
+    if proxy.authorization.is_some() { ProxyFault::WrongPassword(status) } else { ProxyFault::NoPassword }
 }
 
 #[cfg(test)]
@@ -155,6 +158,8 @@ mod tests {
         assert!(told("http://u:p@p", asks).contains("refuses the user name and password"));
         assert!(told("http://u:p@p", ntlm).contains("by Negotiate, NTLM"));
         assert!(told("http://p", "HTTP/1.1 407 X\r\n\r\n").contains("NAME:PASSWORD"));
+        assert!(told("http://u:p@p", "HTTP/1.1 401 X\r\n\r\n").contains("password in its URL (HTTP 401)"));
+        assert!(told("http://p", "HTTP/1.1 401 X\r\n\r\n").contains("opened no tunnel"));
         assert!(told("http://p", "HTTP/1.1 403 No way\r\n\r\n").contains("HTTP 403 No way"));
     }
 }

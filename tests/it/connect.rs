@@ -1,6 +1,7 @@
 //! A tunnel through an HTTP proxy, by CONNECT: what is said to it, and what it may do wrong.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -143,7 +144,8 @@ fn refusal(url: &str, script: impl Fn(Conn) + Send + Sync + 'static) -> String {
         if late { (504, "timeout_error") } else { (502, "api_error") }
     );
     assert!(!message.contains("sesame"), "{message}");
-    assert_eq!(proxy.connections(), 1, "asked once");
+    // What may pass may be asked for twice.
+    assert!((1..=2).contains(&proxy.connections()));
     let place = format!("upstream up.example: the proxy {} (proxy_url) ", proxy.addr);
     message.strip_prefix(&place).unwrap_or_else(|| panic!("{message}")).to_owned()
 }
@@ -203,14 +205,16 @@ fn a_proxy_that_closes_at_every_byte_of_its_answer() {
     let authority = Authority::new("Test CA");
     let upstream = Upstream::start_tls(authority.server(&[HOST]), talk);
     let to = upstream.addr;
-    // Connection n gets n bytes of the answer, each in a write of its own.
+    // So many bytes of the answer come, each in a write of its own.
+    let most = Arc::new(AtomicUsize::new(0));
+    let given = Arc::clone(&most);
     let proxy = Upstream::start(move |mut conn| {
         conn.request();
-        let bytes = OPEN.as_bytes();
-        for byte in &bytes[..conn.number] {
+        let (bytes, most) = (OPEN.as_bytes(), given.load(Ordering::SeqCst));
+        for byte in &bytes[..most] {
             conn.write([*byte]);
         }
-        if conn.number == bytes.len() {
+        if most == bytes.len() {
             conn.relay(to, |_| {});
         }
     });
@@ -218,9 +222,11 @@ fn a_proxy_that_closes_at_every_byte_of_its_answer() {
     through(&mut config, &proxy.base());
     let ours = Proxy::start(config);
     for n in 0..OPEN.len() {
+        most.store(n, Ordering::SeqCst);
         let (_, told) = post(ours.addr, &message("Hello", false)).error();
         assert!(told.ends_with("closed the connection instead of opening a tunnel"), "{n}: {told}");
     }
+    most.store(OPEN.len(), Ordering::SeqCst);
     assert_eq!(post(ours.addr, &message("Hello", false)).status, 200);
     assert_eq!(upstream.seen().len(), 1);
 }

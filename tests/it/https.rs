@@ -114,15 +114,23 @@ fn a_client_that_leaves_is_noticed() {
     assert!(!output.contains("ERROR"), "{output}");
 }
 
-/// What is not TLS is closed, soon and without a word of the upstream.
+/// What is not TLS is closed at once; who forgot the `s` of `https` is told so.
 #[test]
-fn plain_http_is_closed() {
+fn plain_http_is_refused() {
     let (authority, upstream) = (Authority::new("Test CA"), upstream());
     let program = serve(&upstream, &authority.issue(&["127.0.0.1"], |_| {}), &["serve"]);
     let addr = program.addr();
-    for bytes in
-        [&b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: sesame-123\r\n\r\n"[..], b"\0\0\0\0\0\0"]
-    {
+    let large = "x".repeat(500_000);
+    for body in ["", "{}", &large] {
+        let mut plain = Client::connect(addr);
+        plain.send("POST", "/v1/messages", &[("x-api-key", "sesame-123")], body.as_bytes());
+        let answer = plain.answer();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{answer:?}");
+        let told = "this port speaks TLS: begin the base URL with https://";
+        assert_eq!(answer.error(), ("invalid_request_error".to_owned(), told.to_owned()));
+        assert!(plain.head().is_none(), "closed");
+    }
+    for bytes in [&b"\0\0\0\0\0\0"[..], b"get / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
@@ -195,4 +203,77 @@ fn what_claude_code_is_told() {
     let (code, output) = serve(&upstream, &own, &shown).end();
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("http://127.0.0.1:") && output.contains(" <>"), "{output}");
+}
+
+/// SIGHUP reads the files again: new connections see the new certificate, open ones go on.
+#[cfg(unix)]
+#[test]
+fn a_reload_brings_the_new_certificate() {
+    let upstream = upstream();
+    let [old, new] = ["Old CA", "New CA"].map(Authority::new);
+    let issued = old.issue(&["127.0.0.1"], |_| {});
+    let program = serve(&upstream, &issued, &["serve", "--log-format", "json"]);
+    let addr = program.addr();
+    let trusts = |authority: &Authority| {
+        // A client of its own each time: one that was here before may resume its session.
+        Client::connect_tls(addr, &client(authority, &[]), "127.0.0.1").is_ok()
+    };
+    let mut open = connect(addr, &client(&old, &[]));
+    assert!(trusts(&old) && !trusts(&new));
+    // A key that does not fit changes nothing.
+    let fresh = new.issue(&["127.0.0.1"], |_| {});
+    std::fs::write(program.dir().join("cert.pem"), fresh.certificate.pem()).unwrap();
+    program.signal("HUP");
+    eventually("it is refused", || program.output().contains("is not the key of the first certificate"));
+    assert!(trusts(&old) && !trusts(&new));
+    write(program.dir(), &fresh);
+    program.signal("HUP");
+    eventually("it is read again", || program.lines("the configuration was reloaded").len() == 1);
+    let line = program.lines("the configuration was reloaded").pop().unwrap();
+    assert_eq!(line["changes"], "settings changed: tls");
+    assert_eq!(program.lines("these settings change only with a restart").len(), 0);
+    assert!(trusts(&new) && !trusts(&old));
+    assert_eq!(ask(&mut open, true).status, 200);
+    // TLS itself does not come or go.
+    let config = std::fs::read_to_string(program.dir().join("config.json")).unwrap();
+    let plain = config.replace("\"tls\"", "\"x\"");
+    std::fs::write(program.dir().join("config.json"), plain).unwrap();
+    program.signal("HUP");
+    eventually("it is read once more", || program.lines("the configuration was reloaded").len() == 2);
+    let line = program.lines("these settings change only with a restart").pop().unwrap();
+    assert_eq!(line["keys"], "tls");
+    assert_eq!(ask(&mut connect(addr, &client(&new, &[])), true).status, 200);
+}
+
+/// SIGTERM closes connections that wait for their next request, and lets a stream end.
+#[cfg(unix)]
+#[test]
+fn it_ends_in_order() {
+    let authority = Authority::new("Test CA");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::start(move |mut conn| {
+        while let Some(seen) = conn.request() {
+            conn.stream_head();
+            conn.chunk(text("Hi"));
+            if seen.json()["messages"].to_string().contains("wait") {
+                wait.lock().unwrap().recv().unwrap();
+            }
+            conn.chunk([&finish("stop"), &usage(), DONE].concat());
+            conn.end_chunks();
+        }
+    });
+    let mut program = serve(&upstream, &authority.issue(&["127.0.0.1"], |_| {}), &["serve"]);
+    let config = client(&authority, &[]);
+    let mut idle = connect(program.addr(), &config);
+    assert_eq!(ask(&mut idle, true).status, 200);
+    let mut busy = connect(program.addr(), &config);
+    busy.send("POST", "/v1/messages", &[("x-api-key", "sesame-123")], &message("wait", true));
+    busy.until("Hi");
+    program.signal("TERM");
+    assert!(idle.head().is_none(), "closed");
+    assert!(!program.has_ended());
+    go.send(()).unwrap();
+    assert_eq!(busy.answer().events().1, End::Complete);
+    assert_eq!(program.end().0, Some(0));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use claude_proxy::config::{Config, Roots};
 use rcgen::date_time_ymd;
 use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 
 use crate::grammar::End;
 use crate::support::config::{UPSTREAM_KEY, add_model, change};
@@ -102,6 +103,23 @@ fn names_and_addresses() {
         let asked = format!("{host}:{}", upstream.addr.port());
         assert_eq!(upstream.seen()[0].header("host"), Some(asked.as_str()));
     }
+}
+
+#[test]
+fn tls_1_2_will_do() {
+    let authority = Authority::new("Test CA");
+    let issued = authority.issue(&["127.0.0.1"], |_| {});
+    let key = PrivateKeyDer::try_from(issued.key.serialize_der()).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(ring)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.certificate.der().clone()], key)
+        .unwrap();
+    let upstream = Upstream::start_tls(Arc::new(server), talk);
+    let proxy = Proxy::start(trusting(&upstream.base(), &authority));
+    assert_eq!(post(proxy.addr, &message("Hello", true)).text(), "Hi");
 }
 
 #[test]

@@ -102,6 +102,8 @@ async fn of_fault(provider: &Provider, limits: Limits, cause: &Cause) -> Option<
         Cause::Proxy { fault: ProxyFault::Resolve | ProxyFault::Connect(_) | ProxyFault::Silent(_), .. } => {
             "is the proxy's URL right? `\"proxy_url\": \"\"` in the provider, or NO_PROXY, does without it".into()
         }
+        // It says what to do by itself.
+        Cause::Proxy { fault: ProxyFault::NoPassword | ProxyFault::WrongPassword(_) | ProxyFault::OtherScheme(_), .. } => return None,
         Cause::Proxy { .. } => {
             format!("the proxy's log may tell more; where {host} can be reached without it, `\"proxy_url\": \"\"` in the provider does so").into()
         }
@@ -129,7 +131,7 @@ async fn speaks_tls(provider: &Provider, limits: Limits) -> bool {
     let Some(rest) = provider.models_url.strip_prefix("http://") else { return false };
     let url = format!("https://{rest}");
     let provider = Provider { base_url: url.clone(), ..provider.clone() };
-    let Ok(transports) = Transports::new([&provider]) else { return false };
+    let Ok(transports) = Transports::new([&provider], None) else { return false };
     let client = Client::new(&transports, limits.connect);
     match client.get(&provider, &url, limits).await {
         Ok(_) => true,

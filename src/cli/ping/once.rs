@@ -59,7 +59,7 @@ pub(in crate::cli) fn client<'m>(
     limits: Limits,
 ) -> anyhow::Result<Client> {
     debug_assert!(System::is_registered(), "awc needs actix's System");
-    let transports = Transports::new(models.into_iter().map(|m| &*m.provider))?;
+    let transports = Transports::new(models.into_iter().map(|m| &*m.provider), None)?;
     Ok(Client::new(&transports, limits.connect))
 }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::{Bound, Load, Server};
+use claude_proxy::server::{Bound, Load, Reload, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
     pub addr: SocketAddr,
     pub load: Load,
+    pub reload: Reload,
     stop: UnboundedSender<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,12 +29,12 @@ impl Proxy {
             actix_rt::System::new().block_on(async {
                 let mut bound = Server::bind(Arc::new(config)).unwrap();
                 set(&mut bound);
-                told.send((bound.addr(), bound.load())).unwrap();
+                told.send((bound.addr(), bound.load(), bound.reload())).unwrap();
                 bound.run(stopped).await.unwrap();
             });
         });
-        let (addr, load) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
-        Self { addr, load, stop, thread: Some(thread) }
+        let (addr, load, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, load, reload, stop, thread: Some(thread) }
     }
 
     /// What SIGTERM does.
