@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::program::Program;
+use crate::support::tls::{self, Authority};
 use crate::support::upstream::Conn;
 use crate::support::*;
 
@@ -98,9 +99,12 @@ fn watched() -> Watched {
 
 /// Leaves in one state and returns how long the upstream's side stayed open.
 fn once(addr: std::net::SocketAddr, watched: &Watched, state: (&str, bool, &str), how: &str) -> Duration {
+    once_as(Client::connect(addr), watched, state, how)
+}
+
+fn once_as(mut client: Client, watched: &Watched, state: (&str, bool, &str), how: &str) -> Duration {
     let (what, stream, sight) = state;
     let before = watched.up.seen().len();
-    let mut client = Client::connect(addr);
     client.send("POST", "/v1/messages", &[], &message(what, stream));
     eventually("the upstream was asked", || watched.up.seen().len() > before);
     if sight.is_empty() {
@@ -277,6 +281,33 @@ fn the_program_says_client_gone_and_keeps_no_descriptors() {
     }
     judge("the program", took);
     assert_eq!(post(addr, &message("quick", true)).text(), "quick");
+}
+
+/// The same for clients that come by TLS; none of them says close_notify.
+#[test]
+fn clients_over_tls() {
+    let watched = watched();
+    let authority = Authority::new("Test CA");
+    let issued = authority.issue(&["127.0.0.1"], |_| {});
+    let config = json!({"port": 0, "tls": {"cert": "cert.pem", "key": "key.pem"},
+        "providers": [{"base_url": watched.up.base(), "api_key": "k", "models": [{"id": "m"}]}]});
+    let program = Program::start_in(&["serve", "--log-format", "json"], &config.to_string(), |dir, _| {
+        std::fs::write(dir.join("cert.pem"), issued.certificate.pem()).unwrap();
+        std::fs::write(dir.join("key.pem"), issued.key.serialize_pem()).unwrap();
+    });
+    let tls = tls::client(&authority, &[]);
+    let mut took = Vec::new();
+    for state in STATES {
+        for how in WAYS {
+            let client = Client::connect_tls(program.addr(), &tls, "127.0.0.1").unwrap();
+            took.push((once_as(client, &watched, state, how), format!("{} {how}", state.0)));
+        }
+    }
+    let left = took.len();
+    eventually("a line for each", || program.lines("request").len() == left);
+    let lines = program.lines("request");
+    assert!(lines.iter().all(|l| l["outcome"] == "client_gone" && l["level"] == "INFO"), "{lines:#?}");
+    judge("over TLS", took);
 }
 
 /// What was in the middle of being written when its client left is lost, and nothing else.
