@@ -48,10 +48,20 @@ impl Gate {
             return Ok(permit);
         }
         drop(permit);
+        Err(self.full())
+    }
+
+    /// Whether there is room now. Asked before a body is read, so that none is read in vain; the
+    /// room itself is taken when the body is whole, and a client that dribbles takes none.
+    pub(super) fn has_room(&self) -> Result<(), Refusal> {
+        if self.running.load(Ordering::Acquire) < self.most { Ok(()) } else { Err(self.full()) }
+    }
+
+    fn full(&self) -> Refusal {
         let message =
             format!("{} requests are running already (max_concurrent_requests); try again", self.most);
         let refusal = Refusal::from(ApiError::new(529, ErrorKind::Overloaded, message));
-        Err(refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1"))))
+        refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 }
 
@@ -70,8 +80,9 @@ mod tests {
         let gate = Gate::new(2);
         let (a, _b) = (gate.admit().unwrap(), gate.admit().unwrap());
         assert_eq!(gate.admit().unwrap_err().error.status, 529);
-        assert!(gate.admit().is_err(), "a refusal takes no room");
+        assert!(gate.admit().is_err() && gate.has_room().is_err(), "a refusal takes no room");
         drop(a);
+        assert!(gate.has_room().is_ok() && gate.has_room().is_ok(), "asking takes none");
         assert!(gate.admit().is_ok());
     }
 }

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_web::body::BoxBody;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::Payload;
@@ -16,8 +17,10 @@ use tokio::sync::Semaphore;
 
 use super::admit::Gate;
 use super::auth::Key;
+use super::connection::Talk;
 use super::drain::Drain;
 use super::ids::Ids;
+use super::intake::Unfinished;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
 use super::{count_tokens, messages, models, probe};
@@ -33,6 +36,7 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) key: Option<Key>,
     pub(super) gate: Gate,
+    pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
@@ -43,6 +47,7 @@ pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     key: Option<Key>,
     pub(super) gate: Gate,
+    pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
@@ -67,6 +72,7 @@ impl Worker {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
             gate: shared.gate.clone(),
+            unfinished: shared.unfinished.clone(),
             drain: shared.drain.clone(),
             counting: Arc::clone(&shared.counting),
             capture: shared.capture.clone(),
@@ -88,6 +94,7 @@ impl Worker {
 /// Answers every request. Whatever happens, the answer has a `request-id`, and a panic costs
 /// this request alone: actix would close the connection without a word.
 pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let answering = request.conn_data::<Rc<Talk>>().map(Talk::answer);
     let id = worker.ids.request_id();
     let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
     let mut answer = match routed {
@@ -101,7 +108,13 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
     if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(REQUEST_ID, id);
     }
-    answer
+    match answering {
+        Some(answering) => answer.map_body(|_, body| match answering.through(body) {
+            Ok(bytes) => BoxBody::new(bytes),
+            Err(body) => BoxBody::new(body),
+        }),
+        None => answer,
+    }
 }
 
 async fn route(

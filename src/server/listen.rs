@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::{self, Payload};
-use actix_web::{App, HttpRequest, HttpServer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -15,6 +13,8 @@ use super::admit::{Gate, Load};
 use super::app::{Shared, Worker, answer};
 use super::auth::Key;
 use super::drain::Drain;
+use super::front;
+use super::intake::Unfinished;
 use crate::config::Config;
 use crate::observe::Capture;
 use crate::upstream::{TlsError, tls_config};
@@ -82,6 +82,7 @@ impl Server {
             tls: if https { Some(tls_config()?) } else { None },
             key: config.ak.as_ref().map(Key::new),
             gate: Gate::new(config.max_concurrent_requests),
+            unfinished: Unfinished::default(),
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
@@ -128,26 +129,12 @@ impl Bound {
         let Self { config, listener, shared, .. } = self;
         let drain = shared.drain.clone();
         let grace = config.shutdown_grace;
-        let server = HttpServer::new(move || {
-            let worker = Rc::new(Worker::new(&shared));
-            App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
-                answer(Rc::clone(&worker), request, payload)
-            }))
-        })
-        .workers(config.workers.max(1))
-        // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
-        .tcp_nodelay(true)
-        // With half-closed connections a client that left is not noticed until its stream ends.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(Duration::from_secs(5))
-        // Longer than load balancers keep theirs, or they lose the race.
-        .keep_alive(Duration::from_secs(75))
-        .max_connections(100_000)
         // Ours is the deadline that counts, and it tells the clients.
-        .shutdown_timeout(grace.as_secs() + 10)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        let shutdown = grace + Duration::from_secs(10);
+        let server = front::serve(listener, config.workers.max(1), shutdown, move || {
+            let worker = Rc::new(Worker::new(&shared));
+            move |request, payload| answer(Rc::clone(&worker), request, payload)
+        })?;
         let handle = server.handle();
         let way_out = async {
             if stop.recv().await.is_none() {

@@ -1,0 +1,337 @@
+//! One client's connection, below actix: clocks that actix does not have, and words for the
+//! answers that it gives by itself.
+//!
+//! actix has a clock for the first head of a connection, and one for a connection that rests
+//! between two requests. A second head that dribbles in, and the rest of a chunked body that was
+//! refused, have none: such a connection would stay for ever. And when actix refuses a request
+//! by itself (400, 431), its answer is a bare status line. Both are put right here.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::HttpDate;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::ids::Ids;
+use crate::observe::{Outcome, Record};
+use crate::wire::anthropic::{ApiError, ErrorKind};
+
+/// From accept, or from the first byte of a later head, until the head is whole.
+const HEAD: Duration = Duration::from_secs(5);
+/// Between two requests. Longer than load balancers keep theirs, or they lose the race.
+pub(super) const IDLE: Duration = Duration::from_secs(75);
+/// While a request is being answered its own clocks count; this one only looks in again.
+const LOOK: Duration = Duration::from_secs(30);
+/// After a refusal: the client may still be writing, and a reset would take the answer from it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has come since the last answer.
+    Idle { until: Instant },
+    /// Bytes have come that are no request yet, or belong to one that was answered early.
+    Head { until: Instant },
+    /// A request is being answered.
+    Answering,
+}
+
+impl Phase {
+    /// When bytes have come.
+    fn heard(self, now: Instant) -> Self {
+        match self {
+            Self::Idle { until } => Self::Head { until: until.min(now + HEAD) },
+            other => other,
+        }
+    }
+
+    /// When to give up, or to look again.
+    fn until(self, now: Instant) -> Instant {
+        match self {
+            Self::Idle { until } | Self::Head { until } => until,
+            Self::Answering => now + LOOK,
+        }
+    }
+}
+
+/// Where the connection and the requests on it meet.
+#[derive(Debug)]
+pub(super) struct Talk(Cell<Phase>);
+
+/// A request that is being answered, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Answering(Rc<Talk>);
+
+impl Talk {
+    /// A request's head is whole.
+    pub(super) fn answer(self: &Rc<Self>) -> Answering {
+        self.0.set(Phase::Answering);
+        Answering(Rc::clone(self))
+    }
+}
+
+impl Answering {
+    /// Goes on until the body was sent, if that is more than one piece of memory.
+    pub(super) fn through<B: MessageBody>(self, body: B) -> Result<Bytes, Through<B>> {
+        body.try_into_bytes().map_err(|body| Through { body, _answering: self })
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.set(Phase::Idle { until: Instant::now() + IDLE });
+    }
+}
+
+/// A body, and the note that it is being sent.
+pub(super) struct Through<B> {
+    body: B,
+    _answering: Answering,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Through<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+/// A client's connection; `T` is TCP, or TLS above it.
+#[derive(Debug)]
+pub(super) struct Connection<T> {
+    stream: T,
+    talk: Rc<Talk>,
+    ids: Rc<Ids>,
+    peer: Option<SocketAddr>,
+    /// Fires no later than the phase's clock, and is moved only after it fired, or forward.
+    timer: Pin<Box<Sleep>>,
+    /// The last write did not take all: the next one begins in the middle of an answer.
+    partial: bool,
+    /// An answer of our own, as far as it is not written.
+    out: Bytes,
+    /// Nothing is read any more.
+    over: bool,
+    /// Nothing is written any more, and what still comes is thrown away.
+    lingering: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// A connection that was just accepted.
+    pub(super) fn new(stream: T, peer: Option<SocketAddr>, ids: Rc<Ids>) -> Self {
+        let until = Instant::now() + HEAD;
+        Self {
+            stream,
+            talk: Rc::new(Talk(Cell::new(Phase::Idle { until }))),
+            ids,
+            peer,
+            timer: Box::pin(sleep_until(until)),
+            partial: false,
+            out: Bytes::new(),
+            over: false,
+            lingering: false,
+        }
+    }
+
+    /// For the requests on it.
+    pub(super) fn talk(&self) -> Rc<Talk> {
+        Rc::clone(&self.talk)
+    }
+
+    /// Bytes have come. True: but too late.
+    fn heard(&mut self) -> bool {
+        let phase = self.talk.0.get();
+        if phase == Phase::Answering {
+            return false;
+        }
+        let now = Instant::now();
+        let next = phase.heard(now);
+        self.talk.0.set(next);
+        let until = next.until(now);
+        if self.timer.deadline() > until {
+            self.timer.as_mut().reset(until);
+        }
+        until <= now
+    }
+
+    /// No bytes have come. True: and none will be waited for.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let until = self.talk.0.get().until(now);
+            if until <= now {
+                return true;
+            }
+            self.timer.as_mut().reset(until);
+        }
+        false
+    }
+
+    /// The clock has run out.
+    fn give_up(&mut self) {
+        self.over = true;
+        // Of a connection that said nothing, nobody waits for an answer.
+        if matches!(self.talk.0.get(), Phase::Head { .. }) && !self.partial && self.out.is_empty() {
+            self.refuse(408);
+        }
+    }
+
+    /// Our words for a refusal of a request that never reached a handler.
+    fn refuse(&mut self, status: u16) {
+        let (reason, kind, message) = match status {
+            408 => (
+                "Request Timeout",
+                ErrorKind::InvalidRequest,
+                format!("the request's head did not arrive within {} s", HEAD.as_secs()),
+            ),
+            431 => (
+                "Request Header Fields Too Large",
+                ErrorKind::InvalidRequest,
+                "the request's head is larger than 128 KiB, or has more than 96 headers".to_owned(),
+            ),
+            _ => (
+                "Bad Request",
+                ErrorKind::InvalidRequest,
+                "this is not a valid HTTP/1.1 request: it was not read any further".to_owned(),
+            ),
+        };
+        let error = ApiError::new(status, kind, message);
+        let mut record = Record::new(self.ids.request_id());
+        record.status = status;
+        record.outcome = Outcome::Refused;
+        record.error.clone_from(&error.message);
+        tracing::debug!(request_id = %record.request_id, peer = ?self.peer, status, "refused below HTTP");
+        let mut body = Vec::with_capacity(256);
+        error.write(&record.request_id, &mut body);
+        let mut out = format!(
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             request-id: {}\r\nconnection: close\r\ndate: {}\r\n\r\n",
+            body.len(),
+            record.request_id,
+            HttpDate::from(SystemTime::now()),
+        )
+        .into_bytes();
+        out.extend_from_slice(&body);
+        self.out = out.into();
+    }
+
+    /// The status of an answer that actix made by itself, if this is one: it begins a write, no
+    /// handler is at work, and it has no `request-id`.
+    fn bare(&self, buf: &[u8]) -> Option<u16> {
+        const MOST: usize = 300;
+        if self.partial || !buf.starts_with(b"HTTP/1.1 4") || buf.len() > MOST || !buf.ends_with(b"\r\n\r\n")
+        {
+            return None;
+        }
+        if self.talk.0.get() == Phase::Answering || memchr::memmem::find(buf, b"request-id: ").is_some() {
+            return None;
+        }
+        std::str::from_utf8(buf.get(9..12)?).ok()?.parse().ok()
+    }
+
+    /// Writes what is left of our own answer.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let _ = self.out.split_to(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what still comes, for a moment, so that the answer is not lost to a reset.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        const MOST_READS: usize = 256;
+        let mut bytes = [0; 8192];
+        for _ in 0..MOST_READS {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return self.timer.as_mut().poll(cx).map(Ok),
+            }
+        }
+        // It floods.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if !this.over {
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                    if !this.heard() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    buf.set_filled(before);
+                }
+                Poll::Pending => {
+                    if !this.is_overdue(cx) {
+                        return Poll::Pending;
+                    }
+                }
+                ended => return ended,
+            }
+            this.give_up();
+        }
+        // No bytes: the end, and actix closes.
+        let _ = this.poll_out(cx)?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        ready!(this.poll_out(cx))?;
+        if let Some(status) = this.bare(buf) {
+            this.refuse(status);
+            this.over = true;
+            let _ = this.poll_out(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let n = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.partial = n < buf.len();
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.lingering {
+            ready!(this.poll_out(cx))?;
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.over {
+                return Poll::Ready(Ok(()));
+            }
+            this.lingering = true;
+            this.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        this.poll_linger(cx)
+    }
+}
