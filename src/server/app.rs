@@ -94,7 +94,7 @@ impl Worker {
 /// Answers every request. Whatever happens, the answer has a `request-id`, and a panic costs
 /// this request alone: actix would close the connection without a word.
 pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    let answering = request.conn_data::<Rc<Talk>>().map(Talk::answer);
+    let answering = request.conn_data::<Rc<Talk>>().map(|talk| talk.answer(request.headers()));
     let id = worker.ids.request_id();
     let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
     let mut answer = match routed {

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::HttpDate;
+use actix_web::http::header::{HeaderMap, HttpDate, TRANSFER_ENCODING};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -24,6 +24,8 @@ use super::ids::Ids;
 use crate::observe::{Outcome, Record};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
+/// Largest head, in bytes: what actix takes.
+const MAX_HEAD: usize = 128 * 1024;
 /// From accept, or from the first byte of a later head, until the head is whole.
 const HEAD: Duration = Duration::from_secs(5);
 /// Between two requests. Longer than load balancers keep theirs, or they lose the race.
@@ -38,8 +40,11 @@ const LINGER: Duration = Duration::from_secs(1);
 enum Phase {
     /// Nothing has come since the last answer.
     Idle { until: Instant },
-    /// Bytes have come that are no request yet, or belong to one that was answered early.
+    /// A head is coming.
     Head { until: Instant },
+    /// The rest of a chunked body is coming whose request was answered already: actix waits for
+    /// it without a clock.
+    Rest { until: Instant },
     /// A request is being answered.
     Answering,
 }
@@ -56,7 +61,7 @@ impl Phase {
     /// When to give up, or to look again.
     fn until(self, now: Instant) -> Instant {
         match self {
-            Self::Idle { until } | Self::Head { until } => until,
+            Self::Idle { until } | Self::Head { until } | Self::Rest { until } => until,
             Self::Answering => now + LOOK,
         }
     }
@@ -64,7 +69,11 @@ impl Phase {
 
 /// Where the connection and the requests on it meet.
 #[derive(Debug)]
-pub(super) struct Talk(Cell<Phase>);
+pub(super) struct Talk {
+    phase: Cell<Phase>,
+    /// The request has a chunked body that was not read to its end.
+    unread: Cell<bool>,
+}
 
 /// A request that is being answered, until this is dropped.
 #[derive(Debug)]
@@ -72,9 +81,15 @@ pub(super) struct Answering(Rc<Talk>);
 
 impl Talk {
     /// A request's head is whole.
-    pub(super) fn answer(self: &Rc<Self>) -> Answering {
-        self.0.set(Phase::Answering);
+    pub(super) fn answer(self: &Rc<Self>, head: &HeaderMap) -> Answering {
+        self.phase.set(Phase::Answering);
+        self.unread.set(head.contains_key(TRANSFER_ENCODING));
         Answering(Rc::clone(self))
+    }
+
+    /// Its body is whole, too.
+    pub(super) fn has_all(&self) {
+        self.unread.set(false);
     }
 }
 
@@ -87,7 +102,12 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.set(Phase::Idle { until: Instant::now() + IDLE });
+        let now = Instant::now();
+        self.0.phase.set(if self.0.unread.get() {
+            Phase::Rest { until: now + HEAD }
+        } else {
+            Phase::Idle { until: now + IDLE }
+        });
     }
 }
 
@@ -118,6 +138,8 @@ pub(super) struct Connection<T> {
     peer: Option<SocketAddr>,
     /// Fires no later than the phase's clock, and is moved only after it fired, or forward.
     timer: Pin<Box<Sleep>>,
+    /// Bytes that have come of a head.
+    head: usize,
     /// The last write did not take all: the next one begins in the middle of an answer.
     partial: bool,
     /// An answer of our own, as far as it is not written.
@@ -134,10 +156,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let until = Instant::now() + HEAD;
         Self {
             stream,
-            talk: Rc::new(Talk(Cell::new(Phase::Idle { until }))),
+            talk: Rc::new(Talk { phase: Cell::new(Phase::Idle { until }), unread: Cell::new(false) }),
             ids,
             peer,
             timer: Box::pin(sleep_until(until)),
+            head: 0,
             partial: false,
             out: Bytes::new(),
             over: false,
@@ -150,15 +173,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Rc::clone(&self.talk)
     }
 
-    /// Bytes have come. True: but too late.
-    fn heard(&mut self) -> bool {
-        let phase = self.talk.0.get();
-        if phase == Phase::Answering {
-            return false;
+    /// How many bytes may be read now. actix looks at the size of a head only after it has read
+    /// a whole buffer more; with no byte beyond the limit in its hands the limit is exact.
+    fn room(&self) -> usize {
+        match self.talk.phase.get() {
+            Phase::Idle { .. } => MAX_HEAD,
+            // None left: actix has refused it, and what it reads now is thrown away.
+            Phase::Head { .. } if self.head < MAX_HEAD => MAX_HEAD - self.head,
+            _ => usize::MAX,
+        }
+    }
+
+    /// `n` bytes have come. True: but too late.
+    fn heard(&mut self, n: usize) -> bool {
+        let phase = self.talk.phase.get();
+        match phase {
+            Phase::Answering => return false,
+            Phase::Idle { .. } => self.head = n,
+            Phase::Head { .. } | Phase::Rest { .. } => self.head += n,
         }
         let now = Instant::now();
         let next = phase.heard(now);
-        self.talk.0.set(next);
+        self.talk.phase.set(next);
         let until = next.until(now);
         if self.timer.deadline() > until {
             self.timer.as_mut().reset(until);
@@ -170,7 +206,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let until = self.talk.0.get().until(now);
+            let until = self.talk.phase.get().until(now);
             if until <= now {
                 return true;
             }
@@ -183,7 +219,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn give_up(&mut self) {
         self.over = true;
         // Of a connection that said nothing, nobody waits for an answer.
-        if matches!(self.talk.0.get(), Phase::Head { .. }) && !self.partial && self.out.is_empty() {
+        if matches!(self.talk.phase.get(), Phase::Head { .. }) && !self.partial && self.out.is_empty() {
             self.refuse(408);
         }
     }
@@ -235,7 +271,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         {
             return None;
         }
-        if self.talk.0.get() == Phase::Answering || memchr::memmem::find(buf, b"request-id: ").is_some() {
+        if self.talk.phase.get() == Phase::Answering || memchr::memmem::find(buf, b"request-id: ").is_some() {
             return None;
         }
         std::str::from_utf8(buf.get(9..12)?).ok()?.parse().ok()
@@ -270,6 +306,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 }
 
+/// Reads `most` bytes or less.
+fn poll_at_most<T: AsyncRead>(
+    stream: Pin<&mut T>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    most: usize,
+) -> Poll<io::Result<()>> {
+    if buf.remaining() <= most {
+        return stream.poll_read(cx, buf);
+    }
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+    ready!(stream.poll_read(cx, &mut part))?;
+    let n = part.filled().len();
+    buf.advance(n);
+    Poll::Ready(Ok(()))
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -279,9 +332,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<T> {
         let this = &mut *self;
         let before = buf.filled().len();
         if !this.over {
-            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            let room = this.room();
+            match poll_at_most(Pin::new(&mut this.stream), cx, buf, room) {
                 Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                    if !this.heard() {
+                    if !this.heard(buf.filled().len() - before) {
                         return Poll::Ready(Ok(()));
                     }
                     buf.set_filled(before);

@@ -5,6 +5,7 @@
 //! beyond it no body may be larger than its fair share. Small ones always pass, and what is
 //! kept is never more than twice the bound.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::Talk;
 use super::reply::Refusal;
 use crate::config::Config;
 use crate::wire::anthropic::{ApiError, ErrorKind};
@@ -102,7 +104,11 @@ pub(super) async fn read(
     if announced.is_some_and(|n| n > max) {
         return Err(too_large(max));
     }
-    collect(payload, announced, max, config.client_body_timeout, unfinished.begin()).await
+    let body = collect(payload, announced, max, config.client_body_timeout, unfinished.begin()).await?;
+    if let Some(talk) = request.conn_data::<Rc<Talk>>() {
+        talk.has_all();
+    }
+    Ok(body)
 }
 
 async fn collect(
@@ -131,7 +137,13 @@ async fn collect(
         if all.len() + bytes.len() > max {
             return Err(too_large(max));
         }
-        if all.is_empty() && announced == Some(bytes.len()) {
+        // With `upgrade: websocket`, actix reads on beyond the announced length.
+        let left = announced.map(|n| n.saturating_sub(all.len()));
+        if left.is_some_and(|left| bytes.len() > left) {
+            return Err(broken(&PayloadError::EncodingCorrupted));
+        }
+        let is_last = left == Some(bytes.len());
+        if is_last && all.is_empty() {
             return Ok(bytes);
         }
         share.grow(bytes.len());
@@ -144,6 +156,9 @@ async fn collect(
             all.reserve(wanted.saturating_sub(all.len()).max(bytes.len()));
         }
         all.extend_from_slice(&bytes);
+        if is_last {
+            return Ok(all.freeze());
+        }
     }
 }
 
@@ -215,8 +230,8 @@ mod tests {
         let limit = Duration::from_secs(60);
         // 16 bodies of at most 10 bytes: 160 together.
         let large = collect(payload(b"123456789").await, Some(10), 10, limit, unfinished.begin());
-        let mut others = unfinished.begin();
-        others.grow(160);
+        let mut others: Vec<Share<'_>> = (0..20).map(|_| unfinished.begin()).collect();
+        others.iter_mut().for_each(|share| share.grow(8));
         let refusal = large.await.unwrap_err();
         assert_eq!(refusal.error.status, 529);
         let small = collect(payload(b"1").await, Some(1), 10, limit, unfinished.begin());

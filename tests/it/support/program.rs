@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,13 +20,22 @@ pub struct Program {
 impl Program {
     /// Runs `claude-proxy` with `config` as its config.json.
     pub fn start(args: &[&str], config: &str) -> Self {
+        Self::start_as(config, |program, _| {
+            let mut command = Command::new(program);
+            command.args(args);
+            command
+        })
+    }
+
+    /// As [`Program::start`], by a command of the caller's; it is given the program and its
+    /// directory.
+    pub fn start_as(config: &str, command: impl FnOnce(&str, &Path) -> Command) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_claude-proxy"))
-            .args(args)
+        let mut child = command(env!("CARGO_BIN_EXE_claude-proxy"), &dir)
             .current_dir(&dir)
             .env_remove("CONFIG_PATH")
             .stdin(Stdio::null())
@@ -50,6 +59,16 @@ impl Program {
             }));
         }
         Self { child, dir, output, readers }
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// All that it has written so far.
