@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How a character is written that must not be written as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// `\n`, `\u{9b}`; with `colour`, ESC is ours: the values' own was taken out before.
+    /// `\n`, `\u{9b}`.
     Text { colour: bool },
     /// `\u009b`, inside a JSON string.
     Json,
@@ -63,11 +63,27 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
+/// What the subscriber colours with. It takes no escape sequence out of the fields' values, so
+/// these may be a value's as well: it could look odd, and no more.
+const COLOURS: [&str; 12] = [
+    "\u{1b}[0m",
+    "\u{1b}[1m",
+    "\u{1b}[2m",
+    "\u{1b}[3m",
+    "\u{1b}[4m",
+    "\u{1b}[31m",
+    "\u{1b}[32m",
+    "\u{1b}[33m",
+    "\u{1b}[34m",
+    "\u{1b}[35m",
+    "\u{1b}[36m",
+    "\u{1b}[37m",
+];
+
 /// Characters that end a line, move a cursor or turn the direction of what follows.
-fn is_harmful(c: char, form: Form) -> bool {
+fn is_harmful(c: char) -> bool {
     match c {
         '\t' => false,
-        '\u{1b}' => form != Form::Text { colour: true },
         '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         c => c.is_control(),
     }
@@ -79,23 +95,26 @@ fn clean(event: &[u8], form: Form) -> Option<String> {
         Some(body) => (body, "\n"),
         None => (event, ""),
     };
-    // Nearly always: printable ASCII, and the colours.
-    if body.iter().all(|b| matches!(b, b' '..=b'~' | b'\t') || (*b == 0x1b && !is_harmful('\u{1b}', form))) {
+    // Nearly always: printable ASCII.
+    if body.iter().all(|b| matches!(b, b' '..=b'~' | b'\t')) {
         return None;
     }
     let text = String::from_utf8_lossy(body);
-    if !text.chars().any(|c| is_harmful(c, form)) {
-        return None;
-    }
     let mut line = String::with_capacity(event.len() + 32);
-    for c in text.chars() {
+    let mut rest = text.as_ref();
+    while let Some(c) = rest.chars().next() {
+        let colour = (form == Form::Text { colour: true } && c == '\u{1b}')
+            .then(|| COLOURS.iter().find(|colour| rest.starts_with(**colour)))
+            .flatten();
         let _ = match (c, form) {
-            (c, form) if !is_harmful(c, form) => line.write_char(c),
+            (_, _) if colour.is_some() => line.write_str(colour.unwrap_or(&"")),
+            (c, _) if !is_harmful(c) => line.write_char(c),
             ('\n', Form::Text { .. }) => line.write_str("\\n"),
             ('\r', Form::Text { .. }) => line.write_str("\\r"),
             (c, Form::Text { .. }) => write!(line, "\\u{{{:x}}}", u32::from(c)),
             (c, Form::Json) => write!(line, "\\u{:04x}", u32::from(c)),
         };
+        rest = rest.get(colour.map_or(c.len_utf8(), |colour| colour.len())..).unwrap_or_default();
     }
     line.push_str(end);
     Some(line)
@@ -122,7 +141,11 @@ mod tests {
             assert_eq!(text(true, event), want);
         }
         assert_eq!(text(true, "\u{1b}[32mINFO\u{1b}[0m\n"), "\u{1b}[32mINFO\u{1b}[0m\n");
-        assert_eq!(text(false, "\u{1b}[2J\n"), "\\u{1b}[2J\n");
+        assert_eq!(text(false, "\u{1b}[2J\u{1b}[0m\n"), "\\u{1b}[2J\\u{1b}[0m\n");
+        assert_eq!(
+            text(true, "\u{1b}[2J\u{1b}[8m\u{1b}]0;x\u{7}\u{1b}\n"),
+            "\\u{1b}[2J\\u{1b}[8m\\u{1b}]0;x\\u{7}\\u{1b}\n"
+        );
         let json = clean("{\"m\":\"\u{9b}\u{7f}\"}\n".as_bytes(), Form::Json).unwrap();
         assert_eq!(json, "{\"m\":\"\\u009b\\u007f\"}\n");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use super::admit::Gate;
-use super::auth::Key;
+use super::auth::{Failures, Key};
 use super::connection::Talk;
 use super::drain::Drain;
 use super::ids::Ids;
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) key: Option<Key>,
+    pub(super) failures: Arc<Failures>,
     pub(super) gate: Gate,
     pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
@@ -46,6 +47,7 @@ pub(super) struct Shared {
 pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     key: Option<Key>,
+    failures: Arc<Failures>,
     pub(super) gate: Gate,
     pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
@@ -71,6 +73,7 @@ impl Worker {
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
+            failures: Arc::clone(&shared.failures),
             gate: shared.gate.clone(),
             unfinished: shared.unfinished.clone(),
             drain: shared.drain.clone(),
@@ -129,7 +132,7 @@ async fn route(
     if let Some(key) = &worker.key
         && (path == "/v1" || path.starts_with("/v1/"))
     {
-        key.check(request.headers())?;
+        key.check(request.headers()).inspect_err(|_| worker.failures.note(request.peer_addr()))?;
     }
     if doubled {
         warn_doubled();

@@ -81,6 +81,7 @@ impl Server {
         let shared = Shared {
             tls: if https { Some(tls_config()?) } else { None },
             key: config.ak.as_ref().map(Key::new),
+            failures: Arc::default(),
             gate: Gate::new(config.max_concurrent_requests),
             unfinished: Unfinished::default(),
             drain: Drain::default(),

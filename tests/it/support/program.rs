@@ -80,7 +80,7 @@ impl Program {
     pub fn addr(&self) -> SocketAddr {
         let mut addr = None;
         eventually("it says where it listens", || {
-            let output = self.output();
+            let output = self.output().replace("\u{1b}[1m", "").replace("\u{1b}[0m", " ");
             let line = output.lines().find_map(|l| l.split_once("listens on http://"));
             addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
             addr.is_some()
