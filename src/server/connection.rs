@@ -389,3 +389,145 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         this.poll_linger(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    fn pair(size: usize) -> (Connection<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(size);
+        (Connection::new(ours, None, Rc::default()), theirs)
+    }
+
+    fn seconds(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    /// When the connection is given up.
+    async fn over(connection: &mut Connection<DuplexStream>) -> Duration {
+        let began = Instant::now();
+        let mut bytes = [0; 64];
+        while connection.read(&mut bytes).await.unwrap() > 0 {}
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_clock() {
+        let (mut connection, mut client) = pair(1024);
+        let mut bytes = [0; 64];
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(connection.read(&mut bytes).await.unwrap(), 3);
+        let mut chunked = HeaderMap::new();
+        chunked.insert(TRANSFER_ENCODING, actix_web::http::header::HeaderValue::from_static("chunked"));
+
+        // While a request is answered, nothing here is due.
+        let answering = connection.talk().answer(&HeaderMap::new());
+        assert!(timeout(seconds(7200), connection.read(&mut bytes)).await.is_err());
+        drop(answering);
+        // Then a later head has five seconds from its first byte.
+        assert!(timeout(seconds(70), connection.read(&mut bytes)).await.is_err());
+        client.write_all(b"G").await.unwrap();
+        assert_eq!(connection.read(&mut bytes).await.unwrap(), 1);
+        assert!(timeout(seconds(4), connection.read(&mut bytes)).await.is_err());
+        client.write_all(b"E").await.unwrap();
+        assert_eq!(connection.read(&mut bytes).await.unwrap(), 1);
+        // A body that was read to its end leaves a connection that may rest.
+        let answering = connection.talk().answer(&chunked);
+        connection.talk().has_all();
+        drop(answering);
+        let took = over(&mut connection).await;
+        assert!(took >= IDLE && took < IDLE + seconds(1), "{took:?}");
+        connection.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"", "nobody asked anything");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_told_so() {
+        let (mut connection, mut client) = pair(1024);
+        client.write_all(b"GET /").await.unwrap();
+        let took = over(&mut connection).await;
+        assert!(took >= HEAD && took < HEAD + seconds(1), "{took:?}");
+        drop(client.shutdown().await);
+        connection.shutdown().await.unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("request-id: req_"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_refused_body_has_five_seconds() {
+        for more in [true, false] {
+            let (mut connection, mut client) = pair(1024);
+            let mut chunked = HeaderMap::new();
+            chunked.insert(TRANSFER_ENCODING, actix_web::http::header::HeaderValue::from_static("chunked"));
+            drop(connection.talk().answer(&chunked));
+            if more {
+                client.write_all(b"1\r\nx\r\n").await.unwrap();
+            }
+            let took = over(&mut connection).await;
+            assert!(took >= HEAD && took < HEAD + seconds(1), "{took:?}");
+            drop(connection);
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.unwrap();
+            assert_eq!(said, b"", "it had its answer");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bare_answer_gets_words_also_through_a_narrow_pipe() {
+        for size in [7, 1024] {
+            let (mut connection, mut client) = pair(size);
+            let writing = async {
+                connection.write_all(BARE).await.unwrap();
+                connection.flush().await.unwrap();
+                connection.shutdown().await.unwrap();
+            };
+            let reading = async {
+                let mut said = String::new();
+                client.read_to_string(&mut said).await.unwrap();
+                said
+            };
+            let ((), said) = tokio::join!(writing, reading);
+            assert!(
+                said.starts_with("HTTP/1.1 400 ") && said.contains("\"invalid_request_error\""),
+                "{said}"
+            );
+            let (head, body) = said.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{said}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_handler_answers_is_left_alone() {
+        // In the middle of a body.
+        let (mut connection, mut client) = pair(1024);
+        let answering = connection.talk().answer(&HeaderMap::new());
+        connection.write_all(BARE).await.unwrap();
+        drop(answering);
+        // With an id of its own; and the end of an answer that was written in two pieces.
+        let own = b"HTTP/1.1 400 Bad Request\r\nrequest-id: req_1\r\ncontent-length: 0\r\n\r\n";
+        connection.write_all(own).await.unwrap();
+        drop(connection);
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, [BARE, own].concat());
+
+        let (mut connection, mut client) = pair(10);
+        let all = [&b"0123456789"[..], BARE].concat();
+        let writing = async {
+            connection.write_all(&all).await.unwrap();
+            drop(connection);
+        };
+        let mut said = Vec::new();
+        let ((), read) = tokio::join!(writing, client.read_to_end(&mut said));
+        read.unwrap();
+        assert_eq!(said, all);
+    }
+}

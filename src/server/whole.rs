@@ -43,6 +43,8 @@ pub(super) async fn read(
         }
     };
     record.mark_first_byte();
+    #[cfg(test)]
+    super::tests::trip(&head);
     if form == Form::Whole {
         let whole = body.rest(head, MAX_WHOLE, until, limit).await.map_err(told)?;
         show(record, "upstream answer", &whole);

@@ -196,11 +196,6 @@ impl Client {
         None
     }
 
-    /// The socket, for what no other method does.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// RST.
     pub fn reset(self) {
         let socket = socket2::Socket::from(self.stream);

@@ -61,11 +61,6 @@ impl Program {
         Self { child, dir, output, readers }
     }
 
-    /// The process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
