@@ -159,12 +159,9 @@ fn a_flood_beyond_the_limit_starves_nobody_who_tries_again() {
         .map(|_| {
             let over = Arc::clone(&over);
             std::thread::spawn(move || {
-                let mut client = Client::connect(addr);
                 let mut refused = 0;
                 while !over.load(Ordering::SeqCst) {
-                    client.send("POST", "/v1/messages", &[], &message("flood", false));
-                    let answer = client.answer();
-                    refused += usize::from(answer.status == 529);
+                    refused += usize::from(post(addr, &message("flood", false)).status == 529);
                     // A refused one that came without a pause would be a flood of refusals alone.
                     std::thread::sleep(Duration::from_millis(2));
                 }
