@@ -6,7 +6,6 @@
 //! refused, have none: such a connection would stay for ever. And when actix refuses a request
 //! by itself (400, 431), its answer is a bare status line. Both are put right here.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,120 +13,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{HeaderMap, HttpDate, TRANSFER_ENCODING};
+use actix_web::http::header::HttpDate;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ids::Ids;
+use super::talk::{HEAD, Phase, Talk};
 use crate::observe::{Outcome, Record};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Largest head, in bytes: what actix takes.
 const MAX_HEAD: usize = 128 * 1024;
-/// From accept, or from the first byte of a later head, until the head is whole.
-const HEAD: Duration = Duration::from_secs(5);
-/// Between two requests. Longer than load balancers keep theirs, or they lose the race.
-pub(super) const IDLE: Duration = Duration::from_secs(75);
-/// While a request is being answered its own clocks count; this one only looks in again.
-const LOOK: Duration = Duration::from_secs(30);
 /// After a refusal: the client may still be writing, and a reset would take the answer from it.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// What a connection is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing has come since the last answer.
-    Idle { until: Instant },
-    /// A head is coming.
-    Head { until: Instant },
-    /// The rest of a chunked body is coming whose request was answered already: actix waits for
-    /// it without a clock.
-    Rest { until: Instant },
-    /// A request is being answered.
-    Answering,
-}
-
-impl Phase {
-    /// When bytes have come.
-    fn heard(self, now: Instant) -> Self {
-        match self {
-            Self::Idle { until } => Self::Head { until: until.min(now + HEAD) },
-            other => other,
-        }
-    }
-
-    /// When to give up, or to look again.
-    fn until(self, now: Instant) -> Instant {
-        match self {
-            Self::Idle { until } | Self::Head { until } | Self::Rest { until } => until,
-            Self::Answering => now + LOOK,
-        }
-    }
-}
-
-/// Where the connection and the requests on it meet.
-#[derive(Debug)]
-pub(super) struct Talk {
-    phase: Cell<Phase>,
-    /// The request has a chunked body that was not read to its end.
-    unread: Cell<bool>,
-}
-
-/// A request that is being answered, until this is dropped.
-#[derive(Debug)]
-pub(super) struct Answering(Rc<Talk>);
-
-impl Talk {
-    /// A request's head is whole.
-    pub(super) fn answer(self: &Rc<Self>, head: &HeaderMap) -> Answering {
-        self.phase.set(Phase::Answering);
-        self.unread.set(head.contains_key(TRANSFER_ENCODING));
-        Answering(Rc::clone(self))
-    }
-
-    /// Its body is whole, too.
-    pub(super) fn has_all(&self) {
-        self.unread.set(false);
-    }
-}
-
-impl Answering {
-    /// Goes on until the body was sent, if that is more than one piece of memory.
-    pub(super) fn through<B: MessageBody>(self, body: B) -> Result<Bytes, Through<B>> {
-        body.try_into_bytes().map_err(|body| Through { body, _answering: self })
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        self.0.phase.set(if self.0.unread.get() {
-            Phase::Rest { until: now + HEAD }
-        } else {
-            Phase::Idle { until: now + IDLE }
-        });
-    }
-}
-
-/// A body, and the note that it is being sent.
-pub(super) struct Through<B> {
-    body: B,
-    _answering: Answering,
-}
-
-impl<B: MessageBody + Unpin> MessageBody for Through<B> {
-    type Error = B::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
-}
 
 /// A client's connection; `T` is TCP, or TLS above it.
 #[derive(Debug)]
@@ -153,13 +52,13 @@ pub(super) struct Connection<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// A connection that was just accepted.
     pub(super) fn new(stream: T, peer: Option<SocketAddr>, ids: Rc<Ids>) -> Self {
-        let until = Instant::now() + HEAD;
+        let now = Instant::now();
         Self {
             stream,
-            talk: Rc::new(Talk { phase: Cell::new(Phase::Idle { until }), unread: Cell::new(false) }),
+            talk: Rc::new(Talk::new(now)),
             ids,
             peer,
-            timer: Box::pin(sleep_until(until)),
+            timer: Box::pin(sleep_until(now + HEAD)),
             head: 0,
             partial: false,
             out: Bytes::new(),
@@ -176,7 +75,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// How many bytes may be read now. actix looks at the size of a head only after it has read
     /// a whole buffer more; with no byte beyond the limit in its hands the limit is exact.
     fn room(&self) -> usize {
-        match self.talk.phase.get() {
+        match self.talk.phase() {
             Phase::Idle { .. } => MAX_HEAD,
             // None left: actix has refused it, and what it reads now is thrown away.
             Phase::Head { .. } if self.head < MAX_HEAD => MAX_HEAD - self.head,
@@ -186,16 +85,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// `n` bytes have come. True: but too late.
     fn heard(&mut self, n: usize) -> bool {
-        let phase = self.talk.phase.get();
+        let phase = self.talk.phase();
         match phase {
             Phase::Answering => return false,
             Phase::Idle { .. } => self.head = n,
             Phase::Head { .. } | Phase::Rest { .. } => self.head += n,
         }
         let now = Instant::now();
-        let next = phase.heard(now);
-        self.talk.phase.set(next);
-        let until = next.until(now);
+        let until = self.talk.heard(now);
         if self.timer.deadline() > until {
             self.timer.as_mut().reset(until);
         }
@@ -206,7 +103,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let until = self.talk.phase.get().until(now);
+            let until = self.talk.phase().until(now);
             if until <= now {
                 return true;
             }
@@ -219,7 +116,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn give_up(&mut self) {
         self.over = true;
         // Of a connection that said nothing, nobody waits for an answer.
-        if matches!(self.talk.phase.get(), Phase::Head { .. }) && !self.partial && self.out.is_empty() {
+        if matches!(self.talk.phase(), Phase::Head { .. }) && !self.partial && self.out.is_empty() {
             self.refuse(408);
         }
     }
@@ -271,7 +168,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         {
             return None;
         }
-        if self.talk.phase.get() == Phase::Answering || memchr::memmem::find(buf, b"request-id: ").is_some() {
+        if self.talk.phase() == Phase::Answering || memchr::memmem::find(buf, b"request-id: ").is_some() {
             return None;
         }
         std::str::from_utf8(buf.get(9..12)?).ok()?.parse().ok()
@@ -345,7 +242,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<T> {
                         return Poll::Pending;
                     }
                 }
-                ended => return ended,
+                ended @ Poll::Ready(_) => return ended,
             }
             this.give_up();
         }
@@ -395,6 +292,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::timeout;
 
+    use actix_web::http::header::{HeaderMap, TRANSFER_ENCODING};
+
+    use super::super::talk::IDLE;
     use super::*;
 
     const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

@@ -15,8 +15,9 @@ use actix_web::error::DispatchError;
 use actix_web::web::{self, Payload};
 use actix_web::{App, HttpRequest, HttpResponse};
 
-use super::connection::{Connection, IDLE};
+use super::connection::Connection;
 use super::ids::Ids;
+use super::talk::IDLE;
 
 /// Answers on `listener` until it is told to stop. `handler` is called once for each worker, on
 /// its own thread, and gives what answers the requests.

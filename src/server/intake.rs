@@ -18,8 +18,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::Talk;
 use super::reply::Refusal;
+use super::talk::Talk;
 use crate::config::Config;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -231,7 +231,9 @@ mod tests {
         // 16 bodies of at most 10 bytes: 160 together.
         let large = collect(payload(b"123456789").await, Some(10), 10, limit, unfinished.begin());
         let mut others: Vec<Share<'_>> = (0..20).map(|_| unfinished.begin()).collect();
-        others.iter_mut().for_each(|share| share.grow(8));
+        for share in &mut others {
+            share.grow(8);
+        }
         let refusal = large.await.unwrap_err();
         assert_eq!(refusal.error.status, 529);
         let small = collect(payload(b"1").await, Some(1), 10, limit, unfinished.begin());

@@ -6,6 +6,7 @@ mod auth;
 mod clocks;
 mod connection;
 mod count_tokens;
+mod current;
 mod drain;
 mod front;
 mod ids;
@@ -15,7 +16,9 @@ mod messages;
 mod models;
 mod probe;
 mod pump;
+mod reload;
 mod reply;
+mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
@@ -23,3 +26,4 @@ mod whole;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
+pub use reload::{Reload, ReloadError, Reloaded};

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
@@ -19,7 +20,6 @@ mod support;
 
 mod capture;
 mod disconnect;
-mod drain;
 mod endpoints;
 mod faults;
 mod load;
@@ -28,6 +28,7 @@ mod program;
 mod r13_limits;
 mod r14_slowloris;
 mod r15_overload;
+mod r16_drain;
 mod r18_headers;
 mod r19_injection;
 mod r20_smuggling;
@@ -35,6 +36,7 @@ mod r21_secrets;
 mod r22_auth;
 mod r23_ssrf;
 mod r26_json;
+mod r30_reload;
 mod r34_surroundings;
 mod same_code;
 mod stream;

@@ -1,5 +1,7 @@
 //! R18: only listed headers cross, both ways; credentials never.
 
+use std::fmt::Write as _;
+
 use claude_proxy::config::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -55,18 +57,20 @@ fn whatever_a_client_sends_the_upstream_gets_our_headers() {
         .run(&(odd_headers(), any::<bool>(), any::<bool>()), |(headers, stream, chunked)| {
             let mut request = String::from("POST /v1/messages?beta=true HTTP/1.1\r\nhost: proxy\r\n");
             for (name, value) in &headers {
-                request += &format!("{name}: {value}\r\n");
+                write!(request, "{name}: {value}\r\n").unwrap();
             }
             let body = String::from_utf8(message("hi", stream)).unwrap();
             if chunked {
                 // Trailers are headers, too.
                 let trailers = "x-trailer: sk-client-secret\r\nauthorization: Bearer sk-client-secret\r\n";
-                request += &format!(
+                write!(
+                    request,
                     "transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n{trailers}\r\n",
                     body.len()
-                );
+                )
+                .unwrap();
             } else {
-                request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+                write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
             }
             let before = up.seen().len();
             let mut client = Client::connect(proxy.addr);

@@ -178,7 +178,7 @@ fn every_request_is_one_line_of_the_log() {
                 ids.push(answer.header("request-id").unwrap().to_owned());
             }
             // And in a path, as far as HTTP lets it through.
-            let path: String = evil.chars().filter(|c| c.is_ascii_graphic()).take(3000).collect();
+            let path: String = evil.chars().filter(char::is_ascii_graphic).take(3000).collect();
             ask(addr, "GET", &format!("/v1/models/{path}%0aFORGED%1b[2J"), &[("user-agent", "x")], b"");
         }
         let lines = |id: &str| {

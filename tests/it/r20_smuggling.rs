@@ -109,7 +109,7 @@ fn doubtful_requests_get_400_and_the_end() {
         client.write(raw(head, body));
         let answer = client.answer();
         assert_eq!((answer.status, answer.error().0.as_str()), (400, "invalid_request_error"), "{head}");
-        assert_eq!(client.to_end().as_deref(), Some(""), "closed, and nothing follows: {head}");
+        assert_eq!(client.until_closed().as_deref(), Some(""), "closed, and nothing follows: {head}");
     }
     assert_eq!(up.connections(), 0, "the upstream has seen nothing");
     eprintln!("smuggling: {} heads refused with 400 and the end", heads.len());
@@ -143,7 +143,7 @@ fn chunks_that_are_none_end_the_connection() {
         let mut client = Client::connect(proxy.addr);
         client.write(raw("POST /v1/messages HTTP/1.1\r\nhost: p\r\ntransfer-encoding: chunked", body));
         // The framing is broken, so there may be no answer at all; a good one there must not be.
-        let rest = client.to_end().expect("closed");
+        let rest = client.until_closed().expect("closed");
         assert!(!rest.contains("200 OK"), "{body:?}: {rest}");
         assert!(rest.matches("HTTP/1.1 ").count() <= 1, "{body:?}: {rest}");
     }
@@ -153,7 +153,7 @@ fn chunks_that_are_none_end_the_connection() {
         let body = format!("{size}\r\n{}", "x".repeat(1000));
         client.write(raw("POST /v1/messages HTTP/1.1\r\nhost: p\r\ntransfer-encoding: chunked", &body));
         client.half_close();
-        let rest = client.to_end().expect("closed");
+        let rest = client.until_closed().expect("closed");
         assert!(!rest.contains("200 OK"), "{rest}");
     }
     assert_eq!(up.connections(), 0, "the upstream has seen nothing");
@@ -234,7 +234,7 @@ fn a_body_that_was_not_read_is_not_taken_for_a_request() {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                     client.write(inside);
                     client.write("GET /health HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n");
-                    let rest = client.to_end().expect("closed");
+                    let rest = client.until_closed().expect("closed");
                     let answers = rest.matches("HTTP/1.1 ").count();
                     assert!((1..=2).contains(&answers), "{method} {path} {head}: {rest}");
                 });

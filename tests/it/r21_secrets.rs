@@ -144,8 +144,8 @@ fn the_server_tells_no_key_at_trace_level() {
         let addr = program.addr();
         let mut told = String::new();
         let mut answers = 0;
-        let mut ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
-            let answer = crate::support::ask(addr, method, path, headers, body);
+        let mut tell = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+            let answer = ask(addr, method, path, headers, body);
             told.push_str(&answer.head);
             told.push_str(&String::from_utf8_lossy(&answer.body));
             answers += 1;
@@ -171,7 +171,7 @@ fn the_server_tells_no_key_at_trace_level() {
             "reset",
         ] {
             for stream in [false, true] {
-                ask("POST", "/v1/messages", &right, &message(&format!("case {case}."), stream));
+                tell("POST", "/v1/messages", &right, &message(&format!("case {case}."), stream));
             }
         }
         for (header, key) in [
@@ -193,7 +193,7 @@ fn the_server_tells_no_key_at_trace_level() {
                 ("GET", "/metrics"),
                 ("GET", "/nothing"),
             ] {
-                ask(method, path, &[(header, key)], b"{broken");
+                tell(method, path, &[(header, key)], b"{broken");
             }
         }
         // Requests that actix refuses by itself, with the key in them.
@@ -205,7 +205,7 @@ fn the_server_tells_no_key_at_trace_level() {
             let mut client = Client::connect(addr);
             client
                 .write(format!("{head}\r\nx-api-key: {INBOUND}\r\nauthorization: Bearer {INBOUND}\r\n\r\n"));
-            told.push_str(&client.to_end().unwrap());
+            told.push_str(&client.until_closed().unwrap());
         }
         // And a client that leaves.
         let mut client = Client::connect(addr);

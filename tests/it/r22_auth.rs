@@ -75,7 +75,7 @@ fn health_needs_no_key() {
 }
 
 /// An answer without what differs from one request to the next.
-fn faceless(answer: &crate::support::client::Answer) -> (String, String) {
+fn faceless(answer: &client::Answer) -> (String, String) {
     let id = answer.header("request-id").unwrap().to_owned();
     let date = answer.header("date").unwrap().to_owned();
     let head = answer.head.replace(&id, "ID").replace(&date, "DATE");

@@ -181,7 +181,7 @@ const NUMBERS: [&str; 12] = [
 #[test]
 fn numbers_in_tool_inputs_cross_as_they_are_written() {
     let input = format!(
-        r#"{{{}}}"#,
+        "{{{}}}",
         NUMBERS.iter().enumerate().map(|(i, n)| format!(r#""n{i}":{n}"#)).collect::<Vec<_>>().join(",")
     );
     let chunk = |delta: serde_json::Value| {

@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// All that comes until the proxy closes; none if it does not, within [`PATIENCE`].
-    pub fn to_end(&mut self) -> Option<String> {
+    pub fn until_closed(&mut self) -> Option<String> {
         let end = Instant::now() + PATIENCE;
         let mut bytes = [0; 16384];
         while Instant::now() < end {
@@ -194,6 +194,11 @@ impl Client {
             }
         }
         None
+    }
+
+    /// Waits for the other side to close; false: more came.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && self.fill().is_none()
     }
 
     /// RST.
