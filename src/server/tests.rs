@@ -32,17 +32,21 @@ fn upstream() -> (SocketAddr, Arc<AtomicUsize>) {
         for stream in listener.incoming() {
             let (mut stream, count) = (stream.unwrap(), Arc::clone(&count));
             std::thread::spawn(move || {
-                let mut bytes = [0; 8192];
-                let n = stream.read(&mut bytes).unwrap();
-                if String::from_utf8_lossy(&bytes[..n]).contains("\"stream\":true") {
+                let (mut bytes, mut request) = ([0; 8192], String::new());
+                while !request.contains("\"messages\"") {
+                    let n = stream.read(&mut bytes).unwrap();
+                    request.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+                }
+                // Each in one piece.
+                let mut say = |text: String| stream.write_all(text.as_bytes()).unwrap();
+                if request.contains("\"stream\":true") {
                     let word = r#"data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
-                    write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{word}\n\n")
-                        .unwrap();
+                    say(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{word}\n\n"));
                     std::thread::sleep(Duration::from_millis(100));
-                    let _ = write!(stream, "data: {PANIC}\n\n");
+                    say(format!("data: {PANIC}\n\n"));
                 } else {
                     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000";
-                    let _ = write!(stream, "{head}\r\n\r\n{{\"a\":\"{PANIC}");
+                    say(format!("{head}\r\n\r\n{{\"a\":\"{PANIC}"));
                 }
                 // The rest is never said: the other side has to close.
                 while stream.read(&mut bytes).is_ok_and(|n| n > 0) {}
@@ -64,7 +68,7 @@ impl Running {
     /// A proxy with room for one request alone.
     fn start(upstream: SocketAddr) -> Self {
         let text = format!(
-            r#"{{"port": 0, "workers": 1, "max_concurrent_requests": 1, "providers": [{{"base_url": "http://{upstream}", "api_key": "", "models": [{{"id": "m"}}]}}]}}"#,
+            r#"{{"port": 0, "workers": 1, "max_concurrent_requests": 1, "upstream_timeout_seconds": 10, "providers": [{{"base_url": "http://{upstream}", "api_key": "", "models": [{{"id": "m"}}]}}]}}"#,
         );
         let config = config::check(&text, &|_| Err(std::env::VarError::NotPresent)).config.unwrap();
         let (told, bound) = std::sync::mpsc::channel();
