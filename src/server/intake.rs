@@ -47,6 +47,10 @@ struct Share<'u> {
 }
 
 impl Unfinished {
+    pub(super) fn bodies(&self) -> usize {
+        self.0.bodies.load(Ordering::Acquire)
+    }
+
     fn begin(&self) -> Share<'_> {
         self.0.bodies.fetch_add(1, Ordering::AcqRel);
         Share { all: &self.0, bytes: 0 }
@@ -179,6 +183,10 @@ fn too_large(max: usize) -> Refusal {
 }
 
 fn broken(error: &PayloadError) -> Refusal {
+    if matches!(error, PayloadError::Incomplete(_)) {
+        let error = ApiError::invalid_request("the client left before the request's body had come");
+        return Refusal::from(error).unread();
+    }
     let message = format!("the request's body could not be read: {error}");
     Refusal::from(ApiError::invalid_request(message)).closing()
 }

@@ -10,16 +10,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admit::{Gate, Load};
-use super::app::{Shared, answer, tls_for};
+use super::app::{Shared, answer};
 use super::auth::Key;
 use super::current::{Current, Newest};
 use super::drain::Drain;
 use super::front;
 use super::intake::Unfinished;
 use super::reload::Reload;
+use super::tls::Certificate;
 use crate::config::Config;
 use crate::observe::Capture;
-use crate::upstream::TlsError;
+use crate::upstream::{TlsError, Transports};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
@@ -81,7 +82,8 @@ impl Server {
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
         let shared = Shared {
-            tls: tls_for(&config, None)?,
+            transports: Transports::new(config.providers(), None)?,
+            certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
             failures: Arc::default(),
             gate: Gate::new(config.max_concurrent_requests),
@@ -114,9 +116,19 @@ impl Bound {
         self.current.amend(|shared| shared.capture = Some(capture));
     }
 
+    /// Cuts clients that acknowledge nothing for `limit`, instead of for a minute.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    #[cfg(target_os = "linux")]
+    pub fn client_write(&self, limit: Duration) -> io::Result<()> {
+        socket2::SockRef::from(&self.listener).set_tcp_user_timeout(Some(limit))
+    }
+
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
-        self.current.get().1.gate.load()
+        let (_, shared) = self.current.get();
+        shared.gate.load(&shared.unfinished)
     }
 
     /// Replaces the configuration, also while [`Bound::run`] does.
@@ -135,11 +147,9 @@ impl Bound {
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
         let Self { config, listener, current, .. } = self;
-        let drain = current.get().1.drain;
+        let Shared { drain, certificate, .. } = current.get().1;
         let factory = current.clone();
-        // Ours is the deadline that counts: it tells the clients, and a reload can move it.
-        let shutdown = Duration::from_secs(u64::from(u32::MAX));
-        let server = front::serve(listener, config.workers.max(1), shutdown, move || {
+        let server = front::serve(listener, config.workers.max(1), certificate.as_ref(), move || {
             let newest = Rc::new(Newest::new(factory.clone()));
             move |request, payload| answer(newest.worker(), request, payload)
         })?;

@@ -22,6 +22,7 @@ mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod tls;
 mod whole;
 
 pub use admit::Load;

@@ -9,8 +9,9 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::needless_pass_by_value,
-    reason = "tests fail by panicking, and wait on threads of their own"
+    reason = "tests fail by panicking, wait on threads of their own, and tell figures"
 )]
 
 #[path = "../support/grammar.rs"]
@@ -19,12 +20,18 @@ mod grammar;
 mod support;
 
 mod capture;
-mod disconnect;
+mod connect;
 mod endpoints;
 mod faults;
-mod load;
+mod https;
 mod pool;
 mod program;
+mod r01_truncation;
+mod r02_end_markers;
+mod r09_client_gone;
+mod r10_slow_readers;
+mod r11_stopped_readers;
+mod r12_memory;
 mod r13_limits;
 mod r14_slowloris;
 mod r15_overload;
@@ -35,7 +42,12 @@ mod r20_smuggling;
 mod r21_secrets;
 mod r22_auth;
 mod r23_ssrf;
+mod r24_tls;
+mod r25_compressed;
 mod r26_json;
+mod r27_lies;
+mod r28_utf8;
+mod r29_no_crosstalk;
 mod r30_reload;
 mod r34_surroundings;
 mod same_code;

@@ -298,12 +298,14 @@ fn commands_tell_no_key() {
 #[test]
 fn debug_shows_no_key() {
     use claude_proxy::config::{self, Secret};
+    use claude_proxy::upstream::{Client, Transports};
     let config = config_of("http://127.0.0.1:1");
     let checked = config::check(&config, &|_| Err(std::env::VarError::NotPresent));
     let secret = Secret::new(UPSTREAM);
     let config = checked.config.as_ref().unwrap();
     let bound = claude_proxy::server::Server::bind(std::sync::Arc::new(config.clone())).unwrap();
-    let client = claude_proxy::upstream::Client::new(None, config.connect_timeout);
+    let transports = Transports::new(config.providers(), None).unwrap();
+    let client = Client::new(&transports, config.connect_timeout);
     let endpoint = client.endpoint(&config.models[0].provider).unwrap();
     let shown = [
         format!("{checked:?} {checked:#?}"),

@@ -20,9 +20,16 @@ pub struct Program {
 impl Program {
     /// Runs `claude-proxy` with `config` as its config.json.
     pub fn start(args: &[&str], config: &str) -> Self {
-        Self::start_as(config, |program, _| {
+        Self::start_in(args, config, |_, _| {})
+    }
+
+    /// As [`Program::start`]; `more` files go into its directory, and variables into its
+    /// environment, which names no proxies by itself.
+    pub fn start_in(args: &[&str], config: &str, more: impl FnOnce(&Path, &mut Command)) -> Self {
+        Self::start_as(config, |program, dir| {
             let mut command = Command::new(program);
             command.args(args);
+            more(dir, &mut command);
             command
         })
     }
@@ -35,14 +42,20 @@ impl Program {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
-        let mut child = command(env!("CARGO_BIN_EXE_claude-proxy"), &dir)
-            .current_dir(&dir)
-            .env_remove("CONFIG_PATH")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(env!("CARGO_BIN_EXE_claude-proxy"), &dir);
+        let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        command.current_dir(&dir);
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"]
+            .into_iter()
+            .flat_map(|name| [name.to_owned(), name.to_uppercase()])
+            .chain(["CONFIG_PATH".to_owned(), "NODE_EXTRA_CA_CERTS".to_owned()])
+        {
+            if !set.iter().any(|given| *given == *name) {
+                command.env_remove(name);
+            }
+        }
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         let mut readers = Vec::new();
         let sources: [Box<dyn Read + Send>; 2] =
@@ -80,6 +93,14 @@ impl Program {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     /// All that it has written so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
@@ -90,7 +111,7 @@ impl Program {
         let mut addr = None;
         eventually("it says where it listens", || {
             let output = self.output().replace("\u{1b}[1m", "").replace("\u{1b}[0m", " ");
-            let line = output.lines().find_map(|l| l.split_once("listens on http://"));
+            let line = output.lines().find_map(|l| l.split_once("listens on ")?.1.split_once("://"));
             addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
             addr.is_some()
         });
