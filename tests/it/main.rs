@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
