@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod log;
 pub mod metrics;
+mod plain;
 pub mod record;
 
 pub use capture::{Capture, Exchange};

@@ -87,7 +87,9 @@ impl Call {
         converted.reply.seed = asking.seed;
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
-        log::body(worker.config.log_body_max_chars, asking.request_id, "upstream request", &converted.body);
+        let blot = |text: &mut String| model.provider.blot(text);
+        let max = worker.config.log_body_max_chars;
+        log::body(max, asking.request_id, "upstream request", &converted.body, blot);
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
         }
@@ -121,7 +123,7 @@ pub(super) async fn attempt(
         let source = Source::new(worker, provider, &record.request_id, answer, call.reply.clone());
         return source.open().await.map(|opened| Answered::Stream(Box::new(opened))).map_err(failed);
     }
-    let whole = whole::read(worker, &endpoint.name, answer, call.reply.clone(), record).await;
+    let whole = whole::read(worker, &call.model.provider, answer, call.reply.clone(), record).await;
     let whole = whole.inspect_err(|_| worker.meters.fault(&call.model.provider, FaultStage::Body));
     whole.map(Answered::Whole).map_err(failed)
 }

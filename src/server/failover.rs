@@ -124,7 +124,7 @@ async fn of_one(
                 turn = next;
             }
             Step::Again(wait) => {
-                second = worker.budget.take(worker.gate.load().running());
+                second = worker.budget.take(worker.gate.running());
                 if second.is_none() {
                     return Err(best);
                 }

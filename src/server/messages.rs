@@ -8,6 +8,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 
+use super::admit::Permit;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Call, Prepared};
 use super::pump::{Pump, note};
@@ -32,9 +33,9 @@ pub(super) async fn messages(
         refusal.note(record);
         refusal
     };
-    let permit = worker.gate.admit().map_err(|r| noted(r, &mut record))?;
+    worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let asking = Asking { request_id, seed: worker.ids.random() };
-    let Ready { candidates, candidate, prepared, bytes } =
+    let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
         Prepared::Call(call) => call,
@@ -63,8 +64,9 @@ pub(super) async fn messages(
     Ok(response)
 }
 
-/// A request that was read, checked and routed, and converted for the first candidate.
+/// A request that was read, admitted, checked and routed, and converted for the first candidate.
 struct Ready<'w> {
+    permit: Permit,
     candidates: Candidates<'w>,
     candidate: Candidate<'w>,
     prepared: Prepared,
@@ -80,7 +82,8 @@ async fn prepare<'w>(
     record: &mut Record,
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
-    let bytes = intake::read(request, payload, config.max_body_bytes).await?;
+    let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    let permit = worker.gate.admit()?;
     record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
         record.capture = capture.open(&record.request_id);
@@ -103,7 +106,7 @@ async fn prepare<'w>(
     let prepared = Call::prepare(worker, asking, &request, &candidate.model, record)?;
     drop(request);
     let bytes = candidates.has_more().then_some(bytes);
-    Ok(Ready { candidates, candidate, prepared, bytes })
+    Ok(Ready { permit, candidates, candidate, prepared, bytes })
 }
 
 fn stream_head() -> actix_web::HttpResponseBuilder {

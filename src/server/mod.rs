@@ -5,10 +5,12 @@ mod app;
 mod attempt;
 mod auth;
 mod clocks;
+mod connection;
 mod count_tokens;
 mod current;
 mod drain;
 mod failover;
+mod front;
 mod ids;
 mod intake;
 mod listen;
@@ -20,6 +22,7 @@ mod pump;
 mod reload;
 mod reply;
 mod source;
+mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;

@@ -18,11 +18,8 @@ pub(super) fn health() -> HttpResponse {
 /// `/metrics`: Prometheus's text format.
 pub(super) fn metrics(worker: &Worker) -> HttpResponse {
     worker.meters.rest(worker.upstreams.resting(Instant::now()));
-    let now = Now {
-        running: worker.gate.load().running(),
-        limit: worker.gate.limit(),
-        generation: worker.generation,
-    };
+    let now =
+        Now { running: worker.gate.running(), limit: worker.gate.limit(), generation: worker.generation };
     HttpResponse::Ok().insert_header((CONTENT_TYPE, metrics::CONTENT_TYPE)).body(worker.metrics.text(&now))
 }
 

@@ -179,7 +179,8 @@ impl Drop for Pump {
         let summary = self.source.feed.translator.summary();
         note(&mut self.record, &summary);
         let max = self.source.worker.config.log_stream_text_preview_chars;
-        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes());
+        let blot = |text: &mut String| self.source.blot(text);
+        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);
     }
 }
 

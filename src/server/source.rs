@@ -150,7 +150,8 @@ impl Source {
             (_, Some(fault)) => return Err(fault.api_error(&self.provider.name)),
             (Some(Form::Whole), None) => {
                 let max = self.worker.config.log_body_max_chars;
-                log::body(max, &self.request_id, "upstream answer", self.feed.whole());
+                let blot = |text: &mut String| self.blot(text);
+                log::body(max, &self.request_id, "upstream answer", self.feed.whole(), blot);
             }
             _ => {}
         }
