@@ -98,6 +98,26 @@ fn five_faults_then_a_rest_then_one_probe() {
     assert_eq!(first.seen().len(), 8);
 }
 
+#[test]
+fn a_probe_whose_client_leaves_is_no_verdict() {
+    let ((first, mood), (second, _)) = (moody(), moody());
+    let proxy = Proxy::start_with(chain(&[(&first.base(), "generic"), (&second.base(), "generic")]), short);
+    mood.store(BAD, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(provider(&proxy), "f1");
+    }
+    std::thread::sleep(REST + REST / 5);
+    mood.store(HANGS, Ordering::SeqCst);
+    let mut client = Client::connect(proxy.addr);
+    client.send("POST", "/v1/messages", &[], &message("hi", false));
+    eventually("it probes", || first.seen().len() == 6);
+    assert_eq!(provider(&proxy), "f1", "others do not wait for the probe");
+    drop(client);
+    mood.store(FINE, Ordering::SeqCst);
+    eventually("the next one may probe", || provider(&proxy) == "m");
+    assert_eq!(first.seen().len(), 7);
+}
+
 /// A provider that cannot be reached, or does not answer in time, is no better than one that
 /// answers 500; what it says of one request is no fault.
 #[test]
