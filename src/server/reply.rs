@@ -83,7 +83,7 @@ impl Refusal {
         record.error.clone_from(&self.error.message);
         let mut body = Vec::with_capacity(256);
         self.error.write(&record.request_id, &mut body);
-        record.sent = body.len() as u64;
+        record.sent = if self.gone { 0 } else { body.len() as u64 };
         if let Some(exchange) = &record.capture {
             exchange.client_piece(&body.into());
         }
