@@ -40,6 +40,11 @@ impl Gate {
         Self { running: Arc::clone(&self.running), most }
     }
 
+    /// Most that may run.
+    pub(super) fn limit(&self) -> usize {
+        self.most
+    }
+
     /// How many run now.
     pub(super) fn load(&self) -> Load {
         Load(Arc::clone(&self.running))

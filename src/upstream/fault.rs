@@ -112,6 +112,8 @@ pub struct Fault {
     pub stage: Stage,
     /// Whether a second attempt is safe.
     pub retry: Retry,
+    /// The request was sent twice, because a pooled connection had died.
+    pub resent: bool,
     /// What happened.
     #[source]
     pub cause: Cause,
@@ -128,7 +130,7 @@ impl Fault {
             _ => false,
         };
         let retry = if stage == Stage::Connect && !lasts { Retry::Safe } else { Retry::Never };
-        Self { stage, retry, cause }
+        Self { stage, retry, resent: false, cause }
     }
 
     /// What the client is told. Names the provider; never its URL or key.
@@ -176,7 +178,7 @@ fn is_closed(error: &io::Error) -> bool {
 impl From<SendRequestError> for Fault {
     fn from(error: SendRequestError) -> Self {
         use awc::error::SendRequestError as E;
-        let closed = || Self { stage: Stage::Head, retry: Retry::IfReused, cause: Cause::ClosedUnanswered };
+        let closed = || Self { retry: Retry::IfReused, ..Self::new(Stage::Head, Cause::ClosedUnanswered) };
         match error {
             E::Url(e) => Self::new(Stage::Connect, Cause::Config(e.to_string())),
             // "Internal error: connector has been disconnected" is how awc says that the peer
@@ -191,7 +193,7 @@ impl From<SendRequestError> for Fault {
             }
             E::Connect(e) => Self::new(Stage::Connect, Cause::Connect(io::Error::other(e.to_string()))),
             E::Send(e) if is_closed(&e) => {
-                Self { stage: Stage::Send, retry: Retry::IfReused, cause: Cause::Send(e) }
+                Self { retry: Retry::IfReused, ..Self::new(Stage::Send, Cause::Send(e)) }
             }
             E::Send(e) => Self::new(Stage::Send, Cause::Send(e)),
             E::Response(actix_web::error::ParseError::Io(e)) if is_closed(&e) => closed(),
