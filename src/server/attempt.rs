@@ -184,9 +184,16 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
     let should_retry = answer.should_retry();
     let until = answer.began + limits.answer;
     let mut body = answer.body;
-    let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
-    let mut error =
-        convert::error::error(status, &text.unwrap_or_default(), &endpoint.name, Some(&call.reply));
+    let text = if let Some(encoding) = body.encoding() {
+        // Its status and its retry-after are still to be told.
+        Bytes::from(format!(
+            "upstream returned HTTP {status} with a compressed body (content-encoding: {encoding}), which was not asked for"
+        ))
+    } else {
+        let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+        text.unwrap_or_default()
+    };
+    let mut error = convert::error::error(status, &text, &endpoint.name, Some(&call.reply));
     if should_retry == Some(false) {
         error.should_retry = Some(false);
     }

@@ -133,6 +133,15 @@ impl Bound {
         self.current.amend(|shared| shared.health = Arc::new(Health::resting_for(first)));
     }
 
+    /// Cuts clients that acknowledge nothing for `limit`, instead of for a minute.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    #[cfg(target_os = "linux")]
+    pub fn client_write(&self, limit: Duration) -> io::Result<()> {
+        socket2::SockRef::from(&self.listener).set_tcp_user_timeout(Some(limit))
+    }
+
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
         self.current.get().1.gate.load()

@@ -190,6 +190,9 @@ async fn exchange(
 
 /// Refuses answers that must not be read.
 fn accept(answer: Answer) -> Result<Answer, Fault> {
+    if answer.status < 200 {
+        return Err(Fault::new(Stage::Head, Cause::NotHttp(format!("an interim status, {}", answer.status))));
+    }
     if (300..400).contains(&answer.status) {
         return Err(Fault::new(Stage::Head, Cause::Redirect(answer.status)));
     }

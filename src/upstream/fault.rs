@@ -83,7 +83,9 @@ pub enum Cause {
     #[error("it answered with a redirect (HTTP {0}); set base_url to the final address")]
     Redirect(u16),
     /// A content-encoding although `identity` was asked for.
-    #[error("it sent a compressed answer (content-encoding: {0}), which was not asked for")]
+    #[error(
+        "it sent a compressed answer (content-encoding: {0}), which was not asked for; switch compression off there"
+    )]
     Encoded(String),
     /// HTTP/1.1 with neither content-length nor chunks.
     #[error("it sent an unframed HTTP/1.1 body (neither content-length nor chunked), which cannot be read")]

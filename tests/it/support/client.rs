@@ -89,6 +89,39 @@ impl Client {
         }
     }
 
+    /// With a small receive buffer: what it does not read stays with the proxy.
+    pub fn connect_small(addr: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream: Wire::Plain(stream), buffer: Vec::new() }
+    }
+
+    /// Reads at most `most` bytes, once; 0 at the end. [`Client::raw`] has the last of them.
+    pub fn read_some(&mut self, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        let n = self.stream.read(&mut bytes).unwrap_or(0);
+        self.buffer.extend_from_slice(&bytes[..n]);
+        n
+    }
+
+    /// The same, and what came is not kept.
+    pub fn skip_some(&mut self, most: usize) -> usize {
+        self.stream.read(&mut vec![0; most]).unwrap_or(0)
+    }
+
+    /// What has come of an answer that is not waited for; its connection is closed.
+    pub fn left(mut self) -> Answer {
+        let empty = Answer { status: 200, head: String::new(), body: Vec::new(), complete: false };
+        let _ = self.stream.tcp().shutdown(std::net::Shutdown::Both);
+        match self.head() {
+            Some((status, head)) => self.rest(status, head, true),
+            None => empty,
+        }
+    }
+
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }

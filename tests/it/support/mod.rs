@@ -1,5 +1,6 @@
 //! Proxy, client and upstream of the tests.
 
+pub mod capture;
 pub mod client;
 pub mod config;
 pub mod metrics;

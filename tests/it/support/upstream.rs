@@ -163,6 +163,13 @@ impl Drop for Upstream {
 impl Conn {
     /// The next request, whole; none when the client closed.
     pub fn request(&mut self) -> Option<Seen> {
+        let seen = self.quiet_request()?;
+        self.shared.seen.lock().unwrap().push(seen.clone());
+        Some(seen)
+    }
+
+    /// The same, but [`Upstream::seen`] does not tell of it.
+    pub fn quiet_request(&mut self) -> Option<Seen> {
         let head_end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
@@ -177,7 +184,6 @@ impl Conn {
         }
         seen.body = self.buffer[head_end..head_end + length].to_vec();
         self.buffer.drain(..head_end + length);
-        self.shared.seen.lock().unwrap().push(seen.clone());
         Some(seen)
     }
 
@@ -238,6 +244,11 @@ impl Conn {
         }
     }
 
+    /// What the client does not read is not kept here.
+    pub fn small_buffers(&self) {
+        socket2::SockRef::from(self.stream.tcp()).set_send_buffer_size(16 << 10).unwrap();
+    }
+
     /// False: the client is gone.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
@@ -273,6 +284,11 @@ impl Conn {
 
     /// Waits for the client to close; counts it.
     pub fn wait_gone(mut self) {
+        self.until_gone();
+    }
+
+    /// The same, and the connection is still here.
+    pub fn until_gone(&mut self) {
         let _ = self.stream.tcp().set_read_timeout(Some(Duration::from_millis(50)));
         let end = Instant::now() + PATIENCE;
         let mut byte = [0; 64];
