@@ -24,7 +24,7 @@ pub struct Client {
     connect: Duration,
 }
 
-/// Connections that are opened in one way.
+/// One way, with connections of its own.
 struct Way {
     transport: Transport,
     pooled: awc::Client,
@@ -43,12 +43,12 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        let way = |transport: &Transport| Way {
+        let ways = transports.iter().map(|transport| Way {
+            transport: transport.clone(),
             pooled: awc(transport, connect),
             fresh: awc(transport, connect),
-            transport: transport.clone(),
-        };
-        Self { ways: transports.iter().map(way).collect(), connect }
+        });
+        Self { ways: ways.collect(), connect }
     }
 
     /// Whether [`Client::new`] with these would open connections in the same way.
@@ -56,17 +56,12 @@ impl Client {
         self.connect == connect && self.ways.iter().map(|way| &way.transport).eq(transports.iter())
     }
 
-    fn way(&self, provider: &Provider) -> Result<&Way, Fault> {
-        let found = self.ways.iter().find(|way| way.transport.leads_to(provider));
-        found.ok_or_else(|| bad("no way to it was set up".to_owned()))
-    }
-
     /// Everything of a request to this provider with this key that is always the same, made once.
     ///
     /// # Errors
     /// A URL or header that cannot be sent.
     pub fn endpoint(&self, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
-        let way = self.way(provider)?;
+        let way = self.way(provider, &provider.completions_url)?;
         let ready = |awc, accept, close| {
             freeze(awc, provider, key, Method::POST, &provider.completions_url, accept, close)
         };
@@ -87,12 +82,21 @@ impl Client {
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        freeze(&self.way(provider)?.pooled, provider, key, method, url, accept, false)
+        let way = self.way(provider, url)?;
+        freeze(&way.pooled, provider, key, method, url, accept, false)
+    }
+
+    /// The way to this provider; what is meant for TLS never goes without.
+    fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
+        let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
+        way.filter(|way| way.transport.tls.is_some() == encrypted)
+            .ok_or_else(|| bad("no way to it was set up"))
     }
 }
 
-fn bad(what: String) -> Fault {
-    Fault::new(Stage::Connect, Cause::Config(what))
+fn bad(what: impl Into<String>) -> Fault {
+    Fault::new(Stage::Connect, Cause::Config(what.into()))
 }
 
 fn awc(transport: &Transport, connect: Duration) -> awc::Client {
@@ -114,6 +118,19 @@ fn awc(transport: &Transport, connect: Duration) -> awc::Client {
         .finish()
 }
 
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
+}
+
 fn freeze(
     awc: &awc::Client,
     provider: &Provider,
@@ -123,18 +140,14 @@ fn freeze(
     accept: &'static str,
     close: bool,
 ) -> Result<FrozenClientRequest, Fault> {
-    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
-    let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
+    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL"))?;
+    let host = uri.host().ok_or_else(|| bad("its base_url has no host"))?;
     let host = match (uri.port_u16(), uri.scheme_str()) {
         (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
         (Some(port), _) => format!("{host}:{port}"),
     };
-    // What is meant for TLS never goes without: the way is chosen by base_url.
-    if provider.encrypted() != (uri.scheme_str() == Some("https")) {
-        return Err(bad("its URLs differ in their scheme".into()));
-    }
     let mut request = awc
-        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
+        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL"))?)
         // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
         .no_decompress()
         .insert_header((HOST, host))
@@ -163,19 +176,6 @@ fn freeze(
         request = request.force_close();
     }
     request.freeze().map_err(|e| bad(e.to_string()))
-}
-
-/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
-fn plain(uri: Uri) -> Option<Uri> {
-    if uri.scheme_str() != Some("https") {
-        return Some(uri);
-    }
-    let authority = match uri.port() {
-        Some(_) => uri.authority()?.to_string(),
-        None => format!("{}:443", uri.host()?),
-    };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
 /// One provider, ready to be asked with one of its keys.
