@@ -80,12 +80,11 @@ impl Upstream {
 /// Each provider has connections of its own, which end with it.
 fn client(shared: &Shared, provider: &Provider, before: Option<&Upstreams>) -> Client {
     let (way, connect) = (shared.transports.to(provider), shared.config.connect_timeout);
-    let known = before
-        .and_then(|before| before.0.iter().find(|u| u.provider.completions_url == provider.completions_url));
-    match known {
-        Some(known) if known.client.connects_like(&way, connect) => known.client.clone(),
-        _ => Client::new(&way, connect),
-    }
+    let like = |u: &&Upstream| {
+        u.provider.completions_url == provider.completions_url && u.client.connects_like(&way, connect)
+    };
+    let known = before.and_then(|before| before.0.iter().find(like));
+    known.map_or_else(|| Client::new(&way, connect), |known| known.client.clone())
 }
 
 fn internal(what: &str) -> ApiError {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::fault::{Cause, Fault, Retry, Stage};
+use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// The longest `retry-after` that is waited for here instead of by the client.
@@ -50,7 +50,10 @@ impl Sign {
     pub fn of_fault(fault: &Fault) -> Self {
         let what = match (fault.stage, &fault.cause) {
             (_, Cause::Config(_)) => What::Unsendable,
-            (Stage::Connect, Cause::ConnectTimeout(_)) => What::Unreached { late: true },
+            (
+                Stage::Connect,
+                Cause::ConnectTimeout(_) | Cause::Proxy { fault: ProxyFault::Silent(_), .. },
+            ) => What::Unreached { late: true },
             (Stage::Connect, _) if fault.retry == Retry::Safe => What::Unreached { late: false },
             (_, Cause::Timeout(_) | Cause::Idle(_)) => What::Late,
             _ => What::Broken,
