@@ -17,6 +17,7 @@ pub mod loss;
 mod machine;
 mod media;
 mod messages;
+pub mod native;
 mod output_limit;
 mod overflow;
 pub mod profile;

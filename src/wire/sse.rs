@@ -43,6 +43,12 @@ pub struct SseDecoder {
     begun: bool,
     /// The last line ended with CR: a LF that follows belongs to it.
     after_cr: bool,
+    /// A field of an event has come since the last blank line.
+    inside: bool,
+    /// Where `buffer` begins, in bytes from the start of the stream.
+    base: u64,
+    /// See [`SseDecoder::boundary`].
+    boundary: u64,
     max_event: usize,
 }
 
@@ -60,6 +66,9 @@ impl SseDecoder {
             given: false,
             begun: false,
             after_cr: false,
+            inside: false,
+            base: 0,
+            boundary: 0,
             max_event,
         }
     }
@@ -71,6 +80,7 @@ impl SseDecoder {
         if self.at > 0 {
             // What is left is less than an event: moving it is cheap and the buffer stays small.
             self.buffer.drain(..self.at);
+            self.base += self.at as u64;
             self.scanned -= self.at;
             self.at = 0;
         }
@@ -80,6 +90,12 @@ impl SseDecoder {
     /// Bytes held.
     pub fn retained(&self) -> usize {
         self.buffer.len() - self.at + self.data.len() + self.name.len()
+    }
+
+    /// How many bytes of the stream belong to events and comments that are complete: what is
+    /// put behind them stands between two events. Counts those that were given out.
+    pub fn boundary(&self) -> u64 {
+        self.boundary
     }
 
     /// The next complete event, or none until more bytes come.
@@ -129,6 +145,8 @@ impl SseDecoder {
             };
             if start == end {
                 // A blank line ends the event.
+                self.inside = false;
+                self.boundary = self.base + self.at as u64;
                 if self.lines == 0 {
                     self.name.clear();
                     continue;
@@ -137,7 +155,12 @@ impl SseDecoder {
             }
             let line = self.buffer.get(start..end).unwrap_or_default();
             let (field, value) = match memchr::memchr(b':', line) {
-                Some(0) => continue,
+                Some(0) => {
+                    if !self.inside {
+                        self.boundary = self.base + self.at as u64;
+                    }
+                    continue;
+                }
                 Some(colon) => {
                     let (field, value) = line.split_at(colon);
                     let value = value.strip_prefix(b":").unwrap_or(value);
@@ -145,6 +168,7 @@ impl SseDecoder {
                 }
                 None => (line, &b""[..]),
             };
+            self.inside = true;
             match field {
                 b"data" => {
                     let from = end - value.len();
@@ -181,6 +205,9 @@ impl SseDecoder {
         if self.after_cr && self.at < self.buffer.len() {
             self.after_cr = false;
             if self.buffer.get(self.at) == Some(&b'\n') {
+                if self.boundary == self.base + self.at as u64 {
+                    self.boundary += 1;
+                }
                 self.at += 1;
                 self.scanned = self.scanned.max(self.at);
             }
@@ -258,6 +285,40 @@ mod tests {
         }
         let single: Vec<&[u8]> = MIXED.chunks(1).collect();
         assert_eq!(decode(&single), whole);
+    }
+
+    #[test]
+    fn knows_where_events_end() {
+        let stream =
+            b"\xEF\xBB\xBF: hi\n\nevent: a\ndata: 1\n\n: c\r\ndata: 2\r\n\r\nid: 7\n: in\n\ndata: 3\n";
+        let mut d = SseDecoder::new(100);
+        let mut ends = Vec::new();
+        for (n, byte) in stream.iter().enumerate() {
+            d.push(&[*byte]);
+            while d.next_event().is_some() {}
+            assert!(d.boundary() <= n as u64 + 1);
+            if ends.last() != Some(&d.boundary()) {
+                ends.push(d.boundary());
+            }
+        }
+        let text = |end: u64| String::from_utf8_lossy(&stream[..end as usize]).into_owned();
+        let lines: Vec<String> =
+            ends.iter().zip(&ends[1..]).map(|(from, to)| text(*to)[text(*from).len()..].to_owned()).collect();
+        let want = [
+            "\u{feff}: hi\n",
+            "\n",
+            "event: a\ndata: 1\n\n",
+            ": c\r",
+            "\n",
+            "data: 2\r\n\r",
+            "\n",
+            "id: 7\n: in\n\n",
+        ];
+        assert_eq!(lines, want);
+        let mut whole = SseDecoder::new(100);
+        whole.push(stream);
+        while whole.next_event().is_some() {}
+        assert_eq!(whole.boundary(), d.boundary());
     }
 
     #[test]
