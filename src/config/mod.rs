@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
+mod native;
 mod network;
 mod options;
 mod provider;
@@ -76,6 +77,26 @@ pub struct Config {
     pub models: Vec<Arc<Model>>,
 }
 
+/// The protocol of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Api {
+    /// Chat Completions: requests and answers are converted.
+    #[default]
+    OpenAi,
+    /// Messages: requests and answers pass through.
+    Anthropic,
+}
+
+impl Api {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
 /// One upstream.
 #[derive(Debug, Clone)]
 pub struct Provider {
@@ -83,7 +104,9 @@ pub struct Provider {
     pub name: String,
     /// `base_url` without a `/` at its end.
     pub base_url: String,
-    /// Where Chat Completions requests go: scheme, host, port and path, whole.
+    /// The protocol that it speaks.
+    pub api: Api,
+    /// Where requests go: scheme, host, port and path, whole.
     pub completions_url: String,
     /// Where the upstream's model list is.
     pub models_url: String,

@@ -35,22 +35,6 @@ pub(super) fn check(provider: &file::Provider, dir: &Path, findings: &mut Findin
             findings.add(Code::BadUrl, at.spot(), format!("`{}` {why}", at.path), "");
         }
     }
-    match &provider.api {
-        Some(at) if at.value == "anthropic" => {
-            let message = format!("`{}`: \"anthropic\" is not supported yet", at.path);
-            findings.add(
-                Code::NotSupported,
-                at.spot(),
-                message,
-                "remove it, and use an OpenAI-compatible upstream",
-            );
-        }
-        Some(At { value, span, path }) if value != "openai" => {
-            let message = format!("`{path}` should be \"openai\", found \"{}\"", value.escape_debug());
-            findings.add(Code::BadValue, (span, path), message, "");
-        }
-        _ => {}
-    }
 }
 
 fn unsupported(spot: Spot<'_>, help: &str, findings: &mut Findings) {
