@@ -15,7 +15,7 @@ use super::tree::Node;
 /// Declares an object of the file: its keys, which of them are required, their types, their
 /// defaults, and what else JSON Schema can say of them.
 ///
-/// `asked` is optional as far as this type goes, but an editor should ask for it.
+/// Of those that are `either`, one has to be there; this type does not look after that.
 macro_rules! shape {
     ($(#[doc = $doc:literal])* $name:ident { $(
         $(#[doc = $fdoc:literal])*
@@ -58,7 +58,8 @@ macro_rules! shape {
                     shape!(asked $need),
                     json!({ $("default": $default)? }),
                     shape!(more $($more)?),
-                );)+
+                );
+                shape!(either $need object stringify!($key));)+
                 object.into_schema()
             }
         }
@@ -66,7 +67,10 @@ macro_rules! shape {
     (required required) => { true };
     (required $need:ident) => { false };
     (asked optional) => { false };
+    (asked either) => { false };
     (asked $need:ident) => { true };
+    (either either $object:ident $key:expr) => { $object.either($key) };
+    (either $need:ident $object:ident $key:expr) => {};
     (more) => { json!({}) };
     (more $more:tt) => { json!($more) };
 }
@@ -127,10 +131,10 @@ shape! {
         /// `"api": "anthropic"` the defaults are `/v1/messages` and `/messages`.
         optional completions_path: String = "/v1/chat/completions" => {"pattern": "^/[^#]*$|\\$\\{"},
         /// Sent as `Authorization: Bearer`, with `"api": "anthropic"` as `x-api-key` too; "" sends no header (local
-        /// servers).
-        asked api_key: String => {"examples": ["${API_KEY}"]},
-        /// Several keys instead of `api_key`.
-        optional api_keys: Vec<At<String>> => {"deprecated": true, "$comment": (LATER)},
+        /// servers). Several go into `api_keys` instead.
+        either api_key: String => {"examples": ["${API_KEY}"]},
+        /// Several keys instead of `api_key`, used in turn. One that the upstream refuses rests, and another is used.
+        either api_keys: Vec<At<String>> => {"minItems": 1, "items": {"type": "string", "minLength": 1}, "examples": [["${API_KEY_1}", "${API_KEY_2}"]]},
         /// How the upstream deviates from OpenAI's API. `auto` goes by host name, then by model name, and falls
         /// back to `generic`.
         optional profile: String = "auto" => {"anyOf": [{"enum": (profile_names())}, {"pattern": "\\$\\{"}]},
@@ -169,7 +173,7 @@ shape! {
         /// says that the upstream is another claude-proxy, which reads what this one writes into a conversation.
         optional reasoning: bool,
         /// Model ids tried in order when this one fails before its first byte.
-        optional fallbacks: Vec<At<String>> = json!([]) => {"deprecated": true, "$comment": (LATER)},
+        optional fallbacks: Vec<At<String>> = json!([]),
         /// Merged into the upstream request, last.
         optional extra_body: Map<String, Value> = json!({}),
         /// Names of fields that are removed from the upstream request, last.

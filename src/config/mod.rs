@@ -7,6 +7,7 @@ pub mod check;
 pub mod code;
 mod default;
 mod expand;
+mod fallbacks;
 mod file;
 pub mod finding;
 mod keys;
@@ -110,16 +111,24 @@ pub struct Provider {
     pub completions_url: String,
     /// Where the upstream's model list is.
     pub models_url: String,
-    /// Sent as `Authorization: Bearer`; empty: no header.
-    pub api_key: Secret,
+    /// Sent as `Authorization: Bearer`, in turn. Never empty: an upstream that asks for none has
+    /// one empty key, for which no header is sent.
+    pub keys: Vec<Secret>,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
 }
 
 impl Provider {
-    /// Blots the key and the values of the headers out of the provider's own words.
+    /// The first of its keys; an empty one if there is none.
+    pub fn first_key(&self) -> &Secret {
+        self.keys.first().unwrap_or(&secret::NONE)
+    }
+
+    /// Blots the keys and the values of the headers out of the provider's own words.
     pub fn blot(&self, words: &mut String) {
-        self.api_key.blot(words);
+        for key in &self.keys {
+            key.blot(words);
+        }
         for (_, value) in &self.headers {
             value.blot(words);
         }
@@ -139,6 +148,8 @@ pub struct Model {
     pub profile: &'static Profile,
     /// What the configuration says of it.
     pub spec: ModelSpec,
+    /// Ids of the models that are asked when this one fails before its first byte.
+    pub fallbacks: Vec<String>,
 }
 
 impl Config {
@@ -151,7 +162,7 @@ impl Config {
         };
         let theirs = self.models.iter().flat_map(move |m| {
             let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
-            headers.map(|(_, value)| value).chain([&m.provider.api_key])
+            headers.map(|(_, value)| value).chain(&m.provider.keys)
         });
         self.ak.iter().chain(theirs)
     }

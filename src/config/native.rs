@@ -27,7 +27,11 @@ pub(super) fn api(at: Option<&At<String>>, findings: &mut Findings) -> Api {
 /// Keys of a provider.
 pub(super) fn check_provider(provider: &file::Provider, findings: &mut Findings) {
     if let Some(at) = provider.profile.as_ref().filter(|at| at.value != "auto") {
-        useless(at, "how an upstream deviates from OpenAI's API is not asked where requests pass through", findings);
+        useless(
+            at,
+            "how an upstream deviates from OpenAI's API is not asked where requests pass through",
+            findings,
+        );
     }
 }
 
@@ -53,7 +57,8 @@ pub(super) fn check_model(model: &file::Model, base: Option<&Base>, findings: &m
         useless(at, SAME, findings);
     }
     if let Some(at) = &model.max_output_tokens {
-        let message = format!("`{}` is only told to clients that ask for the list of models: {SAME}", at.path);
+        let message =
+            format!("`{}` is only told to clients that ask for the list of models: {SAME}", at.path);
         findings.add_as(Severity::Note, Code::NoEffect, at.spot(), message, "");
     }
 }
@@ -88,7 +93,8 @@ mod tests {
 
     #[test]
     fn vendors_are_known_by_their_hosts() {
-        for host in ["api.anthropic.com", "API.DeepSeek.com", "api.z.ai", "api.moonshot.ai", "openrouter.ai"] {
+        for host in ["api.anthropic.com", "API.DeepSeek.com", "api.z.ai", "api.moonshot.ai", "openrouter.ai"]
+        {
             assert!(is_vendor(host), "{host}");
         }
         for host in ["127.0.0.1", "proxy.example", "notanthropic.com", "localhost"] {

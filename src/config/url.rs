@@ -22,14 +22,8 @@ pub(super) struct Base {
 }
 
 /// Ends of paths that are not what stands before `/v1/chat/completions` or `/v1/messages`.
-const ENDPOINTS: &[&str] = &[
-    "/chat/completions",
-    "/completions",
-    "/v1/responses",
-    "/v1/models",
-    "/v1/messages",
-    "/messages",
-];
+const ENDPOINTS: &[&str] =
+    &["/chat/completions", "/completions", "/v1/responses", "/v1/models", "/v1/messages", "/messages"];
 /// Where vendors keep their Messages API.
 const ANTHROPIC: &str = "/anthropic";
 
@@ -186,7 +180,8 @@ mod tests {
             assert_eq!(base.models_url(path), models);
             assert_eq!(base.misplaced(Api::Anthropic), None);
         }
-        let help = |url: &str, api| base(url).unwrap().misplaced(api).map(|(_, help)| help).unwrap_or_default();
+        let help =
+            |url: &str, api| base(url).unwrap().misplaced(api).map(|(_, help)| help).unwrap_or_default();
         assert!(help("https://h/anthropic", Api::OpenAi).contains("`\"api\": \"anthropic\"`"));
         assert!(help("https://h/v1/messages", Api::OpenAi).ends_with("leave the end out"));
         assert!(help("https://h/v1/messages", Api::Anthropic).contains("before `/v1/messages`"));

@@ -45,6 +45,14 @@ pub struct Record {
     pub provider: String,
     /// The model as the provider names it.
     pub remote: String,
+    /// Requests sent upstream for it, all told; 0: it never got that far.
+    pub attempts: u32,
+    /// Second attempts at one model with one key.
+    pub retries: u32,
+    /// How often another key was taken because one was refused.
+    pub rotations: u32,
+    /// How many models the request was passed on to after the first.
+    pub fallbacks: u32,
     /// A stream was asked for.
     pub stream: bool,
     /// HTTP status of our answer; 0: none was sent.
@@ -79,6 +87,10 @@ impl Record {
             model: String::new(),
             provider: String::new(),
             remote: String::new(),
+            attempts: 0,
+            retries: 0,
+            rotations: 0,
+            fallbacks: 0,
             stream: false,
             status: 0,
             began: Instant::now(),
@@ -125,6 +137,10 @@ impl Drop for Record {
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
+            attempts = self.attempts,
+            retries = self.retries,
+            rotations = self.rotations,
+            fallbacks = self.fallbacks,
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),

@@ -59,7 +59,8 @@ impl Worker {
         for model in &shared.config.models {
             let provider = &model.provider;
             if !endpoints.iter().any(|(at, _)| *at == Arc::as_ptr(provider)) {
-                let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
+                let endpoint =
+                    client.endpoint(provider, provider.first_key()).map_err(|f| f.api_error(&provider.name));
                 endpoints.push((Arc::as_ptr(provider), endpoint));
             }
         }

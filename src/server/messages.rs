@@ -53,7 +53,7 @@ pub(super) async fn messages(
     let asked = ask(worker, endpoint, body, upstream_streams, &reply, exchange);
     // What an upstream says of a key may have the key in it.
     let told = |mut refusal: Refusal, record: &mut Record| {
-        model.provider.api_key.blot(&mut refusal.error.message);
+        model.provider.blot(&mut refusal.error.message);
         noted(refusal, record)
     };
     if client_streams {

@@ -123,7 +123,7 @@ impl Pump {
         .await;
         if let Err(mut error) = result {
             self.over = true;
-            self.model.provider.api_key.blot(&mut error.message);
+            self.model.provider.blot(&mut error.message);
             let refusal = Refusal::from(error);
             refusal.note(&mut self.record);
             return Err(refusal);
@@ -280,7 +280,7 @@ impl Pump {
         self.over = true;
         self.upstream = None;
         let mut error = error.clone();
-        self.model.provider.api_key.blot(&mut error.message);
+        self.model.provider.blot(&mut error.message);
         self.feed.translator.fail(&error, out);
         self.record.outcome = Outcome::Failed;
         self.record.error = error.message;

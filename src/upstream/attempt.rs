@@ -25,7 +25,7 @@ use crate::config::Provider;
 pub struct Limits {
     /// Resolve, TCP and TLS together.
     pub connect: Duration,
-    /// From the start until the answer's head, both attempts included.
+    /// From the start until the answer's head, every attempt included.
     pub answer: Duration,
 }
 
@@ -63,6 +63,12 @@ impl Answer {
         self.body.header(&SERVER)?.to_str().ok()
     }
 
+    /// `x-should-retry`, if it is one of the two words.
+    pub fn should_retry(&self) -> Option<bool> {
+        const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+        self.body.header(&SHOULD_RETRY)?.to_str().ok()?.trim().parse().ok()
+    }
+
     /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
     pub fn retry_after(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
         const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -79,34 +85,52 @@ impl Endpoint {
     /// # Errors
     /// Whatever keeps the head from coming; also redirects and compressed answers.
     pub async fn send(&self, body: Bytes, stream: bool, limits: Limits) -> Result<Answer, Fault> {
-        let request = if stream { &self.stream } else { &self.whole };
-        exchange(request, &self.name, body, limits).await
+        self.send_since(Instant::now(), body, stream, limits).await
+    }
+
+    /// As [`Endpoint::send`]; the time until the answer is counted from `began`.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn send_since(
+        &self,
+        began: Instant,
+        body: Bytes,
+        stream: bool,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
+        let (first, again) =
+            if stream { (&self.stream, &self.stream_again) } else { (&self.whole, &self.whole_again) };
+        exchange([first, again], &self.name, body, began, limits).await
     }
 }
 
 impl Client {
-    /// GETs `url` with the provider's key and headers and waits for the head of the answer.
+    /// GETs `url` with the provider's first key and its headers and waits for the head of the answer.
     ///
     /// # Errors
     /// As [`Endpoint::send`].
     pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
-        let request = self.freeze(provider, Method::GET, url, "application/json")?;
+        let key = provider.first_key();
+        let request = self.freeze(provider, key, Method::GET, url, "application/json")?;
         // awc does not ask for a body that is empty, so nothing tells when the connection is ready.
         let limits = Limits { connect: limits.answer, ..limits };
-        exchange(&request, &provider.name, Bytes::new(), limits).await
+        exchange([&request, &request], &provider.name, Bytes::new(), Instant::now(), limits).await
     }
 }
 
+/// `again` is asked when `first` went out on a pooled connection that had closed.
 async fn exchange(
-    request: &FrozenClientRequest,
+    [first, again]: [&FrozenClientRequest; 2],
     name: &str,
     body: Bytes,
+    began: Instant,
     limits: Limits,
 ) -> Result<Answer, Fault> {
-    let began = Instant::now();
     let mut retried = false;
     loop {
         let progress = Rc::new(Progress::default());
+        let request = if retried { again } else { first };
         match attempt(request, body.clone(), &progress, began, limits).await {
             Ok(response) => {
                 let answer = Answer {

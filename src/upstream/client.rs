@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 
 use super::dial::dialler;
 use super::fault::{Cause, Fault, Stage};
-use crate::config::Provider;
+use crate::config::{Provider, Secret};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -20,7 +20,10 @@ const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 /// Connections to all providers of one worker.
 #[derive(Clone)]
 pub struct Client {
-    awc: awc::Client,
+    pooled: awc::Client,
+    /// Every request opens a connection of its own: for a second attempt, which must not find
+    /// the next dead connection in the pool.
+    fresh: awc::Client,
 }
 
 impl std::fmt::Debug for Client {
@@ -33,92 +36,119 @@ impl Client {
     /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
     /// Without `tls`, `https` URLs cannot be asked.
     pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
-        let mut connector = awc::Connector::new()
-            .connector(dialler())
-            // 100 by default, streams included: the 101st request would wait. Admission is ours.
-            .limit(0)
-            .timeout(connect)
-            .handshake_timeout(connect)
-            .conn_keep_alive(Duration::from_secs(10))
-            .conn_lifetime(Duration::from_secs(300));
-        if let Some(tls) = tls {
-            connector = connector.rustls_0_23(tls);
-        }
-        let awc = awc::Client::builder()
-            .connector(connector)
-            // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
-            .disable_timeout()
-            // Up to ten by default, body and `api-key` included.
-            .disable_redirects()
-            // `date` and `accept-encoding: gzip` by default.
-            .no_default_headers()
-            .finish();
-        Self { awc }
+        Self { pooled: awc(tls.clone(), connect), fresh: awc(tls, connect) }
     }
 
-    /// Everything of a request to this provider that is always the same, made once.
+    /// Everything of a request to this provider with this key that is always the same, made once.
     ///
     /// # Errors
     /// A URL or header that cannot be sent.
-    pub fn endpoint(&self, provider: &Provider) -> Result<Endpoint, Fault> {
+    pub fn endpoint(&self, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
+        let ready = |awc, accept, close| {
+            freeze(awc, provider, key, Method::POST, &provider.completions_url, accept, close)
+        };
         Ok(Endpoint {
             name: provider.name.clone(),
-            whole: self.freeze(provider, Method::POST, &provider.completions_url, "application/json")?,
-            stream: self.freeze(provider, Method::POST, &provider.completions_url, "text/event-stream")?,
+            whole: ready(&self.pooled, "application/json", false)?,
+            stream: ready(&self.pooled, "text/event-stream", false)?,
+            whole_again: ready(&self.fresh, "application/json", true)?,
+            stream_again: ready(&self.fresh, "text/event-stream", true)?,
         })
     }
 
     pub(super) fn freeze(
         &self,
         provider: &Provider,
+        key: &Secret,
         method: Method,
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
-        let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
-        let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
-        let host = match (uri.port_u16(), uri.scheme_str()) {
-            (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
-            (Some(port), _) => format!("{host}:{port}"),
-        };
-        let mut request = self
-            .awc
-            .request(method, uri)
-            // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
-            .no_decompress()
-            .insert_header((HOST, host))
-            .insert_header((USER_AGENT, AGENT))
-            .insert_header((CONTENT_TYPE, "application/json"))
-            .insert_header((ACCEPT, accept))
-            .insert_header((ACCEPT_ENCODING, "identity"));
-        let secret = |text: &str, what: &str| {
-            let mut value = HeaderValue::from_str(text)
-                .map_err(|_| bad(format!("{what} holds a character that no header may hold")))?;
-            value.set_sensitive(true);
-            Ok::<_, Fault>(value)
-        };
-        if !provider.api_key.is_empty() {
-            let value = secret(&format!("Bearer {}", provider.api_key.expose()), "its api_key")?;
-            request = request.insert_header((AUTHORIZATION, value));
-        }
-        for (name, value) in &provider.headers {
-            let value = secret(value.expose(), &format!("its header `{name}`"))?;
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| bad(format!("`{name}` is not a header name")))?;
-            request = request.insert_header((name, value));
-        }
-        request.freeze().map_err(|e| bad(e.to_string()))
+        freeze(&self.pooled, provider, key, method, url, accept, false)
     }
 }
 
-/// One provider, ready to be asked.
+fn awc(tls: Option<Arc<ClientConfig>>, connect: Duration) -> awc::Client {
+    let mut connector = awc::Connector::new()
+        .connector(dialler())
+        // 100 by default, streams included: the 101st request would wait. Admission is ours.
+        .limit(0)
+        .timeout(connect)
+        .handshake_timeout(connect)
+        .conn_keep_alive(Duration::from_secs(10))
+        .conn_lifetime(Duration::from_secs(300));
+    if let Some(tls) = tls {
+        connector = connector.rustls_0_23(tls);
+    }
+    awc::Client::builder()
+        .connector(connector)
+        // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
+        .disable_timeout()
+        // Up to ten by default, body and `api-key` included.
+        .disable_redirects()
+        // `date` and `accept-encoding: gzip` by default.
+        .no_default_headers()
+        .finish()
+}
+
+fn freeze(
+    awc: &awc::Client,
+    provider: &Provider,
+    key: &Secret,
+    method: Method,
+    url: &str,
+    accept: &'static str,
+    close: bool,
+) -> Result<FrozenClientRequest, Fault> {
+    let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
+    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
+    let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
+    let host = match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
+        (Some(port), _) => format!("{host}:{port}"),
+    };
+    let mut request = awc
+        .request(method, uri)
+        // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
+        .no_decompress()
+        .insert_header((HOST, host))
+        .insert_header((USER_AGENT, AGENT))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((ACCEPT, accept))
+        .insert_header((ACCEPT_ENCODING, "identity"));
+    let secret = |text: &str, what: &str| {
+        let mut value = HeaderValue::from_str(text)
+            .map_err(|_| bad(format!("{what} holds a character that no header may hold")))?;
+        value.set_sensitive(true);
+        Ok::<_, Fault>(value)
+    };
+    if !key.is_empty() {
+        let value = secret(&format!("Bearer {}", key.expose()), "its key")?;
+        request = request.insert_header((AUTHORIZATION, value));
+    }
+    for (name, value) in &provider.headers {
+        let value = secret(value.expose(), &format!("its header `{name}`"))?;
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad(format!("`{name}` is not a header name")))?;
+        request = request.insert_header((name, value));
+    }
+    if close {
+        // Such a connection is not put back into the pool, so the pool stays empty.
+        request = request.force_close();
+    }
+    request.freeze().map_err(|e| bad(e.to_string()))
+}
+
+/// One provider, ready to be asked with one of its keys.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The provider's name, for errors.
     pub name: String,
     pub(super) whole: FrozenClientRequest,
     pub(super) stream: FrozenClientRequest,
+    /// On a connection of its own.
+    pub(super) whole_again: FrozenClientRequest,
+    pub(super) stream_again: FrozenClientRequest,
 }
 
 impl std::fmt::Debug for Endpoint {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude_proxy::config::{Config, Model, Provider, Secret};
+use claude_proxy::config::{Api, Config, Model, Provider, Secret};
 use claude_proxy::convert::{ModelSpec, Profile};
 
 pub const UPSTREAM_KEY: &str = "sk-upstream-7f3a";
@@ -40,12 +40,42 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
         provider: Arc::new(Provider {
             name: "up.example".to_owned(),
             base_url: base.to_owned(),
+            api: Api::OpenAi,
             completions_url: format!("{base}/v1/chat/completions"),
             models_url: format!("{base}/v1/models"),
-            api_key: Secret::new(UPSTREAM_KEY),
+            keys: vec![Secret::new(UPSTREAM_KEY)],
             headers: Vec::new(),
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
+        fallbacks: Vec::new(),
+    }));
+}
+
+/// A configuration whose one model `m` is served by an upstream that speaks the Messages API.
+pub fn native(base: &str) -> Config {
+    let mut config = config(base);
+    config.models.clear();
+    add_native(&mut config, "m", base);
+    config
+}
+
+/// One more model of that kind, with a provider of its own.
+pub fn add_native(config: &mut Config, id: &str, base: &str) {
+    config.models.push(Arc::new(Model {
+        id: id.to_owned(),
+        display_name: format!("Model {id}"),
+        provider: Arc::new(Provider {
+            name: "messages.example".to_owned(),
+            base_url: base.to_owned(),
+            api: Api::Anthropic,
+            completions_url: format!("{base}/v1/messages"),
+            models_url: format!("{base}/v1/models"),
+            keys: vec![Secret::new(UPSTREAM_KEY)],
+            headers: Vec::new(),
+        }),
+        profile: Profile::named("generic").unwrap(),
+        spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
+        fallbacks: Vec::new(),
     }));
 }
