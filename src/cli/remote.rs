@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::config::Provider;
+use crate::config::{Api, Provider};
 use crate::upstream::{Client, Fault, Limits};
 
 /// Longest list that is read, in bytes: OpenRouter's has more than 500 kB.
@@ -38,7 +38,15 @@ pub(super) async fn list(client: &Client, provider: &Provider, limits: Limits) -
         return Listing::None("Azure lists models, not deployments".to_owned());
     }
     let told = |fault: &Fault| fault.to_string();
-    let mut answer = match client.get(provider, &provider.models_url, limits).await {
+    let url = match provider.api {
+        Api::OpenAi => provider.models_url.clone(),
+        // A page of Anthropic's has 20, unless more are asked for.
+        Api::Anthropic => {
+            let sign = if provider.models_url.contains('?') { '&' } else { '?' };
+            format!("{}{sign}limit=1000", provider.models_url)
+        }
+    };
+    let mut answer = match client.get(provider, &url, limits).await {
         Ok(answer) => answer,
         Err(fault) => return Listing::Failed(told(&fault)),
     };

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::code::Code;
 use super::file;
 use super::finding::{Findings, Spot};
-use super::read::At;
 use super::url;
 
 /// Checks the keys of a provider. Relative paths of files begin at `dir`.

@@ -9,6 +9,7 @@ pub mod count;
 pub mod error;
 pub mod feed;
 mod fields;
+pub mod flow;
 pub mod fold;
 pub mod form;
 mod history;
@@ -38,6 +39,7 @@ mod turns;
 mod usage;
 
 pub use feed::Feed;
+pub use flow::Flow;
 pub use fold::Fold;
 pub use form::Form;
 pub use loss::{Loss, Losses};

@@ -10,9 +10,10 @@ use awc::http::header::{
 use awc::http::{Method, Uri};
 use rustls::ClientConfig;
 
+use super::crossing::{API_KEY, OLDEST, VERSION, places};
 use super::dial::dialler;
 use super::fault::{Cause, Fault, Stage};
-use crate::config::{Provider, Secret};
+use crate::config::{Api, Provider, Secret};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -44,11 +45,25 @@ impl Client {
     /// # Errors
     /// A URL or header that cannot be sent.
     pub fn endpoint(&self, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
-        let ready = |awc, accept, close| {
-            freeze(awc, provider, key, Method::POST, &provider.completions_url, accept, close)
-        };
+        let url = &provider.completions_url;
+        let mut endpoint = self.endpoint_at(url, provider, key)?;
+        if provider.api == Api::Anthropic {
+            let sign = if url.contains('?') { '&' } else { '?' };
+            let beta = self.endpoint_at(&format!("{url}{sign}beta=true"), provider, key)?;
+            endpoint.beta = Some(Box::new(beta));
+        }
+        Ok(endpoint)
+    }
+
+    fn endpoint_at(&self, url: &str, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
+        let ready = |awc, accept, close| freeze(awc, provider, key, Method::POST, url, accept, close);
         Ok(Endpoint {
             name: provider.name.clone(),
+            own_version: provider
+                .headers
+                .iter()
+                .any(|(name, _)| VERSION == name.to_ascii_lowercase().as_str()),
+            beta: None,
             whole: ready(&self.pooled, "application/json", false)?,
             stream: ready(&self.pooled, "text/event-stream", false)?,
             whole_again: ready(&self.fresh, "application/json", true)?,
@@ -122,9 +137,16 @@ fn freeze(
         value.set_sensitive(true);
         Ok::<_, Fault>(value)
     };
-    if !key.is_empty() {
+    if provider.api == Api::Anthropic {
+        request = request.insert_header((VERSION, OLDEST));
+    }
+    let (bearer, own) = places(provider, key);
+    if bearer && !key.is_empty() {
         let value = secret(&format!("Bearer {}", key.expose()), "its key")?;
         request = request.insert_header((AUTHORIZATION, value));
+    }
+    if own && !key.is_empty() {
+        request = request.insert_header((API_KEY, secret(key.expose(), "its key")?));
     }
     for (name, value) in &provider.headers {
         let value = secret(value.expose(), &format!("its header `{name}`"))?;
@@ -144,6 +166,10 @@ fn freeze(
 pub struct Endpoint {
     /// The provider's name, for errors.
     pub name: String,
+    /// The configuration says which version of the Messages API is asked for.
+    pub(super) own_version: bool,
+    /// The same with `beta=true` in the query, where the upstream speaks the Messages API.
+    pub(super) beta: Option<Box<Self>>,
     pub(super) whole: FrozenClientRequest,
     pub(super) stream: FrozenClientRequest,
     /// On a connection of its own.

@@ -9,6 +9,7 @@
 pub mod attempt;
 pub mod body;
 pub mod client;
+mod crossing;
 mod dial;
 pub mod fault;
 mod framing;
@@ -17,5 +18,6 @@ mod tls;
 pub use attempt::{Answer, Limits};
 pub use body::Body;
 pub use client::{Client, Endpoint};
+pub use crossing::Crossing;
 pub use fault::{Cause, Fault, Retry, Stage, TlsFault};
 pub use tls::{TlsError, tls_config};

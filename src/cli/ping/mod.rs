@@ -9,6 +9,7 @@ mod examine;
 mod fit;
 mod hint;
 mod judge;
+mod native;
 mod once;
 mod probe;
 mod prober;

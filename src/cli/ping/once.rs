@@ -4,7 +4,7 @@ use actix_web::rt::System;
 
 use super::ask::{MAX_ANSWER, Reply, Times, post};
 use super::hint::{self, Hint};
-use crate::config::Model;
+use crate::config::{Api, Model};
 use crate::convert::{self, ReplyContext, Summary, UpstreamEnd, WholeTranslator};
 use crate::upstream::{Client, Fault, Limits, tls_config};
 use crate::wire::anthropic::{ApiError, Request};
@@ -122,6 +122,9 @@ async fn exchange(
     limits: Limits,
     prompt: &Prompt,
 ) -> Result<(Reply, Option<Tokens>), Refused> {
+    if model.provider.api == Api::Anthropic {
+        return super::native::exchange(client, model, limits, prompt).await;
+    }
     let name = &model.provider.name;
     let local = |e: ApiError| Refused { message: e.message, fault: None, reply: None };
     let converted = request(model, prompt).map_err(local)?;
@@ -136,6 +139,14 @@ async fn exchange(
     } else {
         fold(&reply.body, converted.reply)
     };
+    judge(reply, read)
+}
+
+/// The answer with its tokens, or why it is none.
+pub(super) fn judge(
+    reply: Reply,
+    read: Result<Summary, ApiError>,
+) -> Result<(Reply, Option<Tokens>), Refused> {
     match read {
         Ok(summary) => {
             let usage = summary.usage;

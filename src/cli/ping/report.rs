@@ -12,7 +12,7 @@ use super::prober::Cost;
 use super::spread::{Shown, Spread};
 use crate::cli::Printer;
 use crate::cli::output::{BOLD, CYAN, GREEN, RED, YELLOW};
-use crate::config::Model;
+use crate::config::{Api, Model};
 
 /// One entry of `pings` in `--json`. Stable: keys are added, never changed.
 #[derive(Debug, Serialize)]
@@ -21,6 +21,9 @@ pub(super) struct Ping<'m> {
     provider: &'m str,
     remote_id: &'m str,
     profile: &'static str,
+    /// Only where it is not `openai`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api: Option<&'static str>,
     ok: bool,
     /// HTTP status of the upstream; none: it did not answer.
     status: Option<u16>,
@@ -49,6 +52,7 @@ impl<'m> Ping<'m> {
             provider: &model.provider.name,
             remote_id: &model.spec.remote_id,
             profile: &model.profile.name,
+            api: Some(model.provider.api).filter(|api| *api != Api::OpenAi).map(Api::as_str),
             ok: examined.ok(),
             status: examined.status,
             hint: examined.failure.as_ref().and_then(|f| f.hint.as_ref()).map(|h| h.text.clone()),
@@ -72,10 +76,11 @@ impl<'m> Ping<'m> {
         let out = printer.text();
         let (style, word) = if self.ok { (GREEN, "ok  ") } else { (RED, "fail") };
         let Self { model, remote_id, provider, profile, .. } = self;
-        writeln!(
-            out,
-            "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, profile {profile})"
-        )?;
+        let how = match self.api {
+            Some(api) => format!("api {api}"),
+            None => format!("profile {profile}"),
+        };
+        writeln!(out, "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, {how})")?;
         if let Some(error) = &self.error {
             let status = self.status.map(|s| format!("HTTP {s}: ")).unwrap_or_default();
             writeln!(out, "      {RED}error:{RED:#} {status}{error}")?;
@@ -90,6 +95,9 @@ impl<'m> Ping<'m> {
         }
         if !self.probes.is_empty() {
             writeln!(out)?;
+        }
+        if self.ok && self.api.is_some() {
+            writeln!(out, "      {:<23} none: requests pass through, so nothing has to be known", "probes")?;
         }
         for finding in &self.probes {
             let label = NAMES.iter().find(|(n, _)| *n == finding.probe).map_or(finding.probe, |(_, l)| l);
