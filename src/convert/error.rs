@@ -46,12 +46,16 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         && let Some(message) = overflow::reword(&message, code, value.as_ref(), context)
             .or_else(|| output_limit::reword(&message, context))
     {
-        return ApiError::invalid_request(message);
+        let mut error = ApiError::invalid_request(message);
+        error.upstream_status = Some(400);
+        return error;
     }
     // llama.cpp's server calls it its own fault; clients would send the image again and again.
     let status = if status == 500 && message.contains("image input is not supported") { 400 } else { status };
+    let upstream_status = (!vague).then_some(status);
     let (status, kind) = mapped(status);
     let mut error = ApiError::new(status, kind, message);
+    error.upstream_status = upstream_status;
     if status == 401 {
         // Clients take "x-api-key" for a word about their own key.
         let words = without_header_name(&error.message);

@@ -53,6 +53,8 @@ pub struct Record {
     pub rotations: u32,
     /// How many models the request was passed on to after the first.
     pub fallbacks: u32,
+    /// The provider's own `request-id`, where answers pass through; empty: it told none.
+    pub upstream_request_id: String,
     /// A stream was asked for.
     pub stream: bool,
     /// HTTP status of our answer; 0: none was sent.
@@ -87,6 +89,7 @@ impl Record {
             model: String::new(),
             provider: String::new(),
             remote: String::new(),
+            upstream_request_id: String::new(),
             attempts: 0,
             retries: 0,
             rotations: 0,
@@ -137,6 +140,7 @@ impl Drop for Record {
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
+            upstream_request_id = %self.upstream_request_id,
             attempts = self.attempts,
             retries = self.retries,
             rotations = self.rotations,

@@ -20,10 +20,13 @@ use super::drain::Drain;
 use super::ids::Ids;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
+use super::upstreams::Upstreams;
 use super::{count_tokens, messages, models, probe};
-use crate::config::{Config, Provider};
+use crate::config::Config;
 use crate::observe::Capture;
-use crate::upstream::{Client, Endpoint};
+use crate::upstream::Client;
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What all workers share.
@@ -36,6 +39,9 @@ pub(super) struct Shared {
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
+    /// How providers and keys fare; a reload takes it along.
+    pub(super) health: Arc<Health>,
+    pub(super) budget: Budget,
 }
 
 /// What one worker has: awc is not `Send`, so each has connections of its own.
@@ -48,22 +54,14 @@ pub(super) struct Worker {
     pub(super) capture: Option<Arc<Capture>>,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
-    /// One for each provider, found by its address.
-    endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)>,
+    pub(super) budget: Budget,
+    pub(super) upstreams: Upstreams,
 }
 
 impl Worker {
     pub(super) fn new(shared: &Shared) -> Self {
         let client = Client::new(shared.tls.clone(), shared.config.connect_timeout);
-        let mut endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)> = Vec::new();
-        for model in &shared.config.models {
-            let provider = &model.provider;
-            if !endpoints.iter().any(|(at, _)| *at == Arc::as_ptr(provider)) {
-                let endpoint =
-                    client.endpoint(provider, provider.first_key()).map_err(|f| f.api_error(&provider.name));
-                endpoints.push((Arc::as_ptr(provider), endpoint));
-            }
-        }
+        let upstreams = Upstreams::new(&shared.config, &client, &shared.health);
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
@@ -73,15 +71,8 @@ impl Worker {
             capture: shared.capture.clone(),
             ids: Ids::default(),
             scratch: RefCell::default(),
-            endpoints,
-        }
-    }
-
-    pub(super) fn endpoint(&self, provider: &Arc<Provider>) -> Result<&Endpoint, ApiError> {
-        match self.endpoints.iter().find(|(at, _)| *at == Arc::as_ptr(provider)) {
-            Some((_, Ok(endpoint))) => Ok(endpoint),
-            Some((_, Err(error))) => Err(error.clone()),
-            None => Err(ApiError::new(500, ErrorKind::Api, "internal error: provider without endpoint")),
+            budget: shared.budget.clone(),
+            upstreams,
         }
     }
 }
@@ -133,7 +124,7 @@ async fn route(
             Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
-        "/ready" if get => Ok(probe::ready(&worker.drain)),
+        "/ready" if get => Ok(probe::ready(worker)),
         "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" => {
             Err(not_allowed(method, &path, "GET, HEAD"))
         }

@@ -17,6 +17,8 @@ use super::auth::Key;
 use super::drain::Drain;
 use crate::config::Config;
 use crate::observe::Capture;
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, tls_config};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
@@ -85,6 +87,8 @@ impl Server {
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
+            health: Arc::default(),
+            budget: Budget::default(),
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, shared })
@@ -108,6 +112,11 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.shared.capture = Some(capture);
+    }
+
+    /// Lets a provider or key that fails rest so long the first time, instead of 30 s.
+    pub fn rest(&mut self, first: Duration) {
+        self.shared.health = Arc::new(Health::resting_for(first));
     }
 
     /// Tells how many requests run, also while [`Bound::run`] does.

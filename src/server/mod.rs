@@ -2,10 +2,12 @@
 
 mod admit;
 mod app;
+mod attempt;
 mod auth;
 mod clocks;
 mod count_tokens;
 mod drain;
+mod failover;
 mod ids;
 mod intake;
 mod listen;
@@ -13,10 +15,13 @@ mod messages;
 mod models;
 mod probe;
 mod pump;
+mod reading;
 mod reply;
+mod source;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod upstreams;
 mod whole;
 
 pub use admit::Load;

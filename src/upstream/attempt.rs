@@ -5,9 +5,10 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::HttpDate;
 use awc::http::Method;
 use awc::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use awc::{ClientResponse, FrozenClientRequest};
@@ -64,6 +65,13 @@ impl Answer {
         self.body.header(&SERVER)?.to_str().ok()
     }
 
+    /// How long the upstream asks to wait: `retry-after-ms`, else `retry-after`, which is a
+    /// number of seconds or a date.
+    pub fn wait(&self) -> Option<Duration> {
+        let (seconds, millis) = self.retry_after();
+        wait(seconds.as_ref(), millis.as_ref(), SystemTime::now())
+    }
+
     /// `x-should-retry`, if it is one of the two words.
     pub fn should_retry(&self) -> Option<bool> {
         const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -75,6 +83,21 @@ impl Answer {
         const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
         (self.body.header(&RETRY_AFTER).cloned(), self.body.header(&RETRY_AFTER_MS).cloned())
     }
+}
+
+/// A wait, read at `now`. A date that has passed is no wait.
+fn wait(seconds: Option<&HeaderValue>, millis: Option<&HeaderValue>, now: SystemTime) -> Option<Duration> {
+    let text = |value: Option<&HeaderValue>| value?.to_str().ok().map(|v| v.trim().to_owned());
+    let number = |text: &str| text.parse::<f64>().ok().filter(|n| *n >= 0.0);
+    if let Some(ms) = text(millis).and_then(|t| number(&t)) {
+        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+    }
+    let text = text(seconds)?;
+    if let Some(seconds) = number(&text) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date: SystemTime = text.parse::<HttpDate>().ok()?.into();
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 impl Endpoint {

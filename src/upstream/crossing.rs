@@ -50,13 +50,20 @@ impl Crossing {
 }
 
 impl Answer {
+    /// The upstream's own name of the exchange, if it is no longer than such names are.
+    pub fn request_id(&self) -> Option<&str> {
+        const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+        let id = self.body.header(&REQUEST_ID)?.to_str().ok()?;
+        (id.len() <= 128).then_some(id)
+    }
+
     /// The headers of an answer that cross to the client: how long to wait, and how much is left.
+    ///
+    /// `x-should-retry` does too, as [`Answer::should_retry`].
     pub fn crossing(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         const LIMITS: &str = "anthropic-ratelimit-";
         let crosses = |name: &HeaderName| {
-            *name == RETRY_AFTER
-                || matches!(name.as_str(), "retry-after-ms" | "x-should-retry")
-                || name.as_str().starts_with(LIMITS)
+            *name == RETRY_AFTER || name.as_str() == "retry-after-ms" || name.as_str().starts_with(LIMITS)
         };
         self.body.headers().iter().filter(move |(name, _)| crosses(name))
     }

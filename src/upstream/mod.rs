@@ -8,11 +8,14 @@
 
 pub mod attempt;
 pub mod body;
+pub mod breaker;
 pub mod client;
 mod crossing;
 mod dial;
 pub mod fault;
 mod framing;
+pub mod health;
+pub mod retry;
 mod tls;
 
 pub use attempt::{Answer, Limits};

@@ -64,7 +64,10 @@ fn only_listed_headers_come_back() {
     let proxy = Proxy::start(config(&up.base()));
     let answer = post(proxy.addr, &message("hi", false));
     assert_eq!(answer.status, 200);
-    assert_eq!(header_names(&answer.head), "content-length content-type date request-id");
+    assert_eq!(
+        header_names(&answer.head),
+        "content-length content-type date request-id x-claude-proxy-provider"
+    );
 }
 
 #[test]

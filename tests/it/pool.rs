@@ -69,7 +69,8 @@ fn the_keep_alive_race_is_won() {
             assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         }
         let seen = up.seen();
-        assert_eq!((seen.len(), up.connections()), (4, 2));
+        // The second attempt has a connection of its own, which is not kept.
+        assert_eq!((seen.len(), up.connections()), (4, 3));
         assert_eq!(seen[1].body, seen[2].body, "sent again byte for byte");
     }
 }

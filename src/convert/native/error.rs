@@ -12,7 +12,12 @@ use crate::wire::json::{Cursor, JsonError, JsonStr, RawJson};
 /// provider's, and clients would take it for theirs.
 pub fn error(status: u16, body: &[u8], provider: &str) -> ApiError {
     match own(body) {
-        Some(error) if status >= 400 && status != 401 => ApiError { status, ..error },
+        Some(error) if status >= 400 && status != 401 => {
+            // Anthropic's API says so of an empty account, which is no fault of the request.
+            let is_broke = status == 400 && error.message.starts_with("Your credit balance is too low");
+            let upstream_status = Some(if is_broke { 402 } else { status });
+            ApiError { status, upstream_status, ..error }
+        }
         // An error that says of itself what it is, in an answer with status 200.
         Some(error) if status < 400 && error.status != 401 => error,
         Some(_) => convert::error::error(401, body, provider, None),
@@ -57,6 +62,7 @@ fn told(object: RawJson<'_>) -> Option<ApiError> {
     object.write_compact(&mut compact);
     let mut error = ApiError::new(kind.status(), kind, message.decode());
     error.object = String::from_utf8(compact).ok();
+    error.upstream_status = Some(error.status);
     Some(error)
 }
 
@@ -101,6 +107,18 @@ mod tests {
             assert!(own(odd.as_bytes()).is_none(), "{odd}");
             assert_eq!(error(500, odd.as_bytes(), "p").object, None);
         }
+    }
+
+    #[test]
+    fn an_empty_account_is_no_fault_of_the_request() {
+        let body = |message: &str| {
+            format!(r#"{{"type":"error","error":{{"type":"invalid_request_error","message":"{message}"}}}}"#)
+        };
+        let broke =
+            error(400, body("Your credit balance is too low to access the Anthropic API.").as_bytes(), "p");
+        assert_eq!((broke.status, broke.upstream_status), (400, Some(402)));
+        let other = error(400, body("max_tokens: Field required").as_bytes(), "p");
+        assert_eq!((other.status, other.upstream_status), (400, Some(400)));
     }
 
     #[test]

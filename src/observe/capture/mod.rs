@@ -43,9 +43,24 @@ enum Part {
 
 /// What the thread is told.
 enum Told {
-    Opened { id: u64, name: String },
-    Piece { id: u64, part: Part, at: Duration, bytes: Bytes },
-    Closed { id: u64, meta: Box<Meta> },
+    Opened {
+        id: u64,
+        name: String,
+    },
+    /// The upstream is asked again: what there is of it is let go.
+    Again {
+        id: u64,
+    },
+    Piece {
+        id: u64,
+        part: Part,
+        at: Duration,
+        bytes: Bytes,
+    },
+    Closed {
+        id: u64,
+        meta: Box<Meta>,
+    },
     End,
 }
 
@@ -177,9 +192,16 @@ impl Exchange {
         self.pass(Part::ClientRequest, body);
     }
 
-    /// The request for the upstream, which is sent now.
+    /// The request for the upstream, which is sent now. Of several only the last is kept, and
+    /// what is answered to it.
     pub fn upstream_request(&self, body: &Bytes) {
-        self.state().asked = Some(Instant::now());
+        let mut state = self.state();
+        if state.asked.replace(Instant::now()).is_some() {
+            state.meta.upstream = None;
+            let _ = self.sender.send(Told::Again { id: self.id });
+        }
+        state.meta.attempts += 1;
+        drop(state);
         self.pass(Part::UpstreamRequest, body);
     }
 

@@ -1,0 +1,296 @@
+//! One attempt: a request, converted or as it is, to one provider with one key.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::app::Worker;
+use super::reading::Reading;
+use super::reply::{PROVIDER, RETRY_AFTER_MS, Refusal};
+use super::source::{Opened, Source};
+use super::whole;
+use crate::config::{Api, Model};
+use crate::convert::native::{self, History, Relay};
+use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
+use crate::observe::capture::meta::{Meta, Spec, Upstream};
+use crate::observe::{Record, log};
+use crate::upstream::retry::{Sign, What};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits};
+use crate::wire::anthropic::ApiError;
+
+/// Longest error body that is read, in bytes.
+const MAX_ERROR: usize = 1 << 20;
+
+/// A request as one model gets it: made once, asked as often as keys and second attempts allow.
+pub(super) struct Call {
+    pub(super) model: Arc<Model>,
+    body: Bytes,
+    way: Way,
+    upstream_streams: bool,
+    client_streams: bool,
+}
+
+/// How the answer goes to the client.
+enum Way {
+    /// Converted.
+    Converted(ReplyContext),
+    /// As it is; this went upstream besides the body.
+    Passed(Crossing),
+}
+
+/// What a request leads to.
+pub(super) enum Prepared {
+    /// An upstream is asked.
+    Call(Call),
+    /// `max_tokens: 0`: nobody is.
+    Local(Converted),
+}
+
+/// What the client asked for can be answered: from here on nothing is tried again.
+pub(super) enum Answered {
+    /// All of it.
+    Whole(WholeAnswer, Headers),
+    /// Its first events.
+    Stream(Box<Opened>, Headers),
+}
+
+/// Headers of the upstream's answer that cross to the client.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// An attempt that failed before anything went to the client.
+pub(super) struct Failure {
+    /// What the client is told if nothing else helps. Keys are blotted out.
+    pub(super) refusal: Refusal,
+    /// What it says of the provider, the key and the request.
+    pub(super) sign: Sign,
+    /// Who was asked.
+    pub(super) model: Arc<Model>,
+    /// Which attempt at the request it was.
+    pub(super) attempt: u32,
+}
+
+/// What is the same for every attempt at a request.
+pub(super) struct Asking<'r> {
+    pub(super) request_id: &'r str,
+    /// Source of the ids in the answer.
+    pub(super) seed: u64,
+    /// What crosses besides the body, where requests pass through.
+    pub(super) crossing: Crossing,
+}
+
+impl Call {
+    /// Makes the request for `model`, and notes in the record that it is its turn.
+    pub(super) fn prepare(
+        worker: &Worker,
+        asking: &Asking<'_>,
+        reading: &mut Reading<'_>,
+        model: &Arc<Model>,
+        record: &mut Record,
+    ) -> Result<Prepared, ApiError> {
+        record.provider.clone_from(&model.provider.name);
+        record.remote.clone_from(&model.spec.remote_id);
+        if let Some(exchange) = &record.capture {
+            let (name, stream) = (record.model.as_str(), record.stream);
+            exchange.describe(|meta| describe(meta, (name, stream), model, asking.seed));
+        }
+        let max = worker.config.log_body_max_chars;
+        if model.provider.api == Api::Anthropic {
+            let outline = reading.outline()?;
+            let passed = native::request(outline, &model.spec.remote_id, model.history());
+            record.warnings = passed.losses.tokens().join(", ");
+            log::body(max, asking.request_id, "upstream request", &passed.body);
+            return Ok(Prepared::Call(Self {
+                model: Arc::clone(model),
+                body: passed.body.into(),
+                way: Way::Passed(asking.crossing.clone()),
+                upstream_streams: outline.stream,
+                client_streams: outline.stream,
+            }));
+        }
+        let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
+        converted.reply.provider.clone_from(&model.provider.name);
+        converted.reply.seed = asking.seed;
+        converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
+        record.warnings = converted.losses.tokens().join(", ");
+        log::body(max, asking.request_id, "upstream request", &converted.body);
+        if converted.answer_locally {
+            return Ok(Prepared::Local(converted));
+        }
+        let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
+        Ok(Prepared::Call(Self {
+            model: Arc::clone(model),
+            body: body.into(),
+            way: Way::Converted(reply),
+            upstream_streams,
+            client_streams,
+        }))
+    }
+
+    /// The way of a streamed answer to the client.
+    fn flow(&self, worker: &Worker, content_type: String) -> Flow {
+        match &self.way {
+            Way::Converted(reply) => Feed::new(content_type, reply.clone()).into(),
+            Way::Passed(_) => {
+                let preview = worker.config.log_stream_text_preview_chars;
+                Relay::new(content_type, self.model.provider.name.clone(), preview).into()
+            }
+        }
+    }
+}
+
+/// Asks once, and waits until it is certain that there is an answer: its first event, or all of
+/// it. The time for that is counted from `began`.
+pub(super) async fn attempt(
+    worker: &Rc<Worker>,
+    call: &Call,
+    endpoint: &Endpoint,
+    began: Instant,
+    record: &mut Record,
+) -> Result<Answered, Failure> {
+    if let Some(exchange) = &record.capture {
+        exchange.upstream_request(&call.body);
+    }
+    let attempt = record.attempts;
+    let failed = |error: ApiError| Failure::new(error, &call.model, attempt);
+    let answer = ask(worker, call, endpoint, began, record).await?;
+    let headers = match &call.way {
+        Way::Converted(_) => Vec::new(),
+        Way::Passed(_) => {
+            answer.request_id().unwrap_or_default().clone_into(&mut record.upstream_request_id);
+            answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+    };
+    if call.client_streams {
+        let provider = &call.model.provider;
+        let flow = call.flow(worker, answer.content_type());
+        let source = Source::new(worker, provider, &record.request_id, answer, flow);
+        let opened = source.open().await.map_err(failed)?;
+        return Ok(Answered::Stream(Box::new(opened), headers));
+    }
+    let whole = match &call.way {
+        Way::Converted(reply) => whole::read(worker, &endpoint.name, answer, reply.clone(), record).await,
+        Way::Passed(_) => whole::pass(worker, &endpoint.name, answer, record).await,
+    };
+    whole.map(|whole| Answered::Whole(whole, headers)).map_err(failed)
+}
+
+/// Waits for the head of an answer; its errors in Anthropic's words.
+async fn ask(
+    worker: &Worker,
+    call: &Call,
+    endpoint: &Endpoint,
+    began: Instant,
+    record: &mut Record,
+) -> Result<Answer, Failure> {
+    let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
+    let (body, stream) = (call.body.clone(), call.upstream_streams);
+    let sent = match &call.way {
+        Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
+        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
+    };
+    let mut answer = sent.map_err(|fault| {
+        let sign = Sign::of_fault(&fault);
+        Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model, record.attempts) }
+    })?;
+    if let Some(exchange) = &record.capture {
+        exchange.upstream_head(Upstream {
+            status: answer.status,
+            content_type: answer.content_type(),
+            retry_after: answer.retry_after().0.and_then(|v| v.to_str().ok().map(str::to_owned)),
+            complete: false,
+        });
+        answer.body.tap(Arc::clone(exchange));
+    }
+    if answer.status < 400 {
+        return Ok(answer);
+    }
+    Err(refused(answer, call, endpoint, limits, record.attempts).await)
+}
+
+/// Reads an error answer.
+async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limits, attempt: u32) -> Failure {
+    let status = answer.status;
+    let (retry_after, retry_after_ms) = answer.retry_after();
+    let wait = answer.wait();
+    let should_retry = answer.should_retry();
+    let crossing: Headers = answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let until = answer.began + limits.answer;
+    let mut body = answer.body;
+    let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+    let text = text.unwrap_or_default();
+    let reply = match &call.way {
+        Way::Converted(reply) => reply,
+        Way::Passed(_) => {
+            let mut error = native::error(status, &text, &endpoint.name);
+            error.should_retry = error.should_retry.or(should_retry);
+            let mut failure = Failure::new(error, &call.model, attempt);
+            failure.sign.retry_after = wait;
+            for (name, value) in crossing {
+                failure.refusal = failure.refusal.with(name, Some(value));
+            }
+            return failure;
+        }
+    };
+    let mut error = convert::error::error(status, &text, &endpoint.name, Some(reply));
+    if should_retry == Some(false) {
+        error.should_retry = Some(false);
+    }
+    let mut failure = Failure::new(error, &call.model, attempt);
+    failure.sign.retry_after = wait;
+    // Never invented, and only where clients try again: a 408 becomes a 504, and SDKs retry a 409.
+    if matches!(status, 408 | 409 | 429) || status >= 500 {
+        failure.refusal = failure.refusal.with(RETRY_AFTER, retry_after).with(RETRY_AFTER_MS, retry_after_ms);
+    }
+    failure
+}
+
+impl Failure {
+    /// What an upstream says of a key may have the key in it.
+    pub(super) fn new(mut error: ApiError, model: &Arc<Model>, attempt: u32) -> Self {
+        error.each_text(|text| model.provider.blot(text));
+        let sign = Sign::of_error(&error);
+        Self { sign, refusal: error.into(), model: Arc::clone(model), attempt }
+    }
+
+    /// The configuration makes a request that cannot be sent.
+    pub(super) fn unsendable(error: ApiError, model: &Arc<Model>, attempt: u32) -> Self {
+        let failure = Self::new(error, model, attempt);
+        Self { sign: Sign { what: What::Unsendable, ..failure.sign }, ..failure }
+    }
+
+    /// With the name of the provider that it comes from.
+    pub(super) fn of_provider(mut self, name: Option<HeaderValue>) -> Self {
+        self.refusal = self.refusal.with(PROVIDER, name);
+        self
+    }
+}
+
+/// For the capture: who is asked, and with which settings.
+fn describe(meta: &mut Meta, (name, stream): (&str, bool), model: &Model, seed: u64) {
+    let spec = &model.spec;
+    name.clone_into(&mut meta.model);
+    meta.model_id = Some(model.id.clone());
+    meta.provider.clone_from(&model.provider.name);
+    // A query may hold a key.
+    model.provider.completions_url.split('?').next().unwrap_or_default().clone_into(&mut meta.url);
+    (meta.api, meta.history_kept) = match model.provider.api {
+        Api::OpenAi => (String::new(), false),
+        api @ Api::Anthropic => (api.as_str().to_owned(), model.history() == History::Kept),
+    };
+    meta.profile.clone_from(&model.profile.name);
+    meta.spec = Spec {
+        remote_id: spec.remote_id.clone(),
+        max_output_tokens: spec.max_output_tokens,
+        context_window: spec.context_window,
+        vision: spec.vision,
+        tools: spec.tools,
+        reasoning: spec.reasoning,
+        extra_body: spec.extra_body.clone(),
+        drop_params: spec.drop_params.clone(),
+    };
+    meta.seed = seed;
+    meta.stream = stream;
+}
