@@ -26,6 +26,7 @@ mod faults;
 mod headers;
 mod limits;
 mod load;
+mod native;
 mod overload;
 mod pool;
 mod program;

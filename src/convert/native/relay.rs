@@ -156,6 +156,7 @@ impl Relay {
             None => return Err(ApiError::bad_gateway("upstream returned an empty response")),
             Some(Form::Events) => {}
         }
+        let completed_block = self.seen.completed_block;
         while let Some(Ok(event)) = self.decoder.last_event() {
             if !is_json(event.data) {
                 break;
@@ -170,7 +171,8 @@ impl Relay {
                     return Ok(());
                 }
                 Kind::Error(error) => return Err(error),
-                Kind::Ping | Kind::Other => {}
+                // The client does not get it: nothing of it counts as told.
+                Kind::Ping | Kind::Other => self.seen.completed_block = completed_block,
             }
         }
         Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"))
