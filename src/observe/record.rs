@@ -129,6 +129,7 @@ impl Drop for Record {
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
                 meta.status = self.status;
+                meta.attempts = self.attempts;
                 self.outcome.as_str().clone_into(&mut meta.outcome);
                 meta.error.clone_from(&self.error);
                 meta.warnings.clone_from(&self.warnings);

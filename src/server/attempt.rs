@@ -153,8 +153,7 @@ pub(super) async fn attempt(
     if let Some(exchange) = &record.capture {
         exchange.upstream_request(&call.body);
     }
-    let attempt = record.attempts;
-    let failed = |error: ApiError| Failure::new(error, &call.model, attempt);
+    let failed = |error: ApiError| Failure::new(error, &call.model);
     let answer = ask(worker, call, endpoint, began, record).await?;
     let headers = match &call.way {
         Way::Converted(_) => Vec::new(),
@@ -191,9 +190,12 @@ async fn ask(
         Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
     };
+    let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
+    record.attempts += u32::from(resent);
+    record.retries += u32::from(resent);
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
-        Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model, record.attempts) }
+        Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
     })?;
     if let Some(exchange) = &record.capture {
         exchange.upstream_head(Upstream {
@@ -207,11 +209,11 @@ async fn ask(
     if answer.status < 400 {
         return Ok(answer);
     }
-    Err(refused(answer, call, endpoint, limits, record.attempts).await)
+    Err(refused(answer, call, endpoint, limits).await)
 }
 
 /// Reads an error answer.
-async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limits, attempt: u32) -> Failure {
+async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limits) -> Failure {
     let status = answer.status;
     let (retry_after, retry_after_ms) = answer.retry_after();
     let wait = answer.wait();
@@ -226,7 +228,7 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
         Way::Passed(_) => {
             let mut error = native::error(status, &text, &endpoint.name);
             error.should_retry = error.should_retry.or(should_retry);
-            let mut failure = Failure::new(error, &call.model, attempt);
+            let mut failure = Failure::new(error, &call.model);
             failure.sign.retry_after = wait;
             for (name, value) in crossing {
                 failure.refusal = failure.refusal.with(name, Some(value));
@@ -238,7 +240,7 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
     if should_retry == Some(false) {
         error.should_retry = Some(false);
     }
-    let mut failure = Failure::new(error, &call.model, attempt);
+    let mut failure = Failure::new(error, &call.model);
     failure.sign.retry_after = wait;
     // Never invented, and only where clients try again: a 408 becomes a 504, and SDKs retry a 409.
     if matches!(status, 408 | 409 | 429) || status >= 500 {
@@ -249,20 +251,21 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
 
 impl Failure {
     /// What an upstream says of a key may have the key in it.
-    pub(super) fn new(mut error: ApiError, model: &Arc<Model>, attempt: u32) -> Self {
+    pub(super) fn new(mut error: ApiError, model: &Arc<Model>) -> Self {
         error.each_text(|text| model.provider.blot(text));
         let sign = Sign::of_error(&error);
-        Self { sign, refusal: error.into(), model: Arc::clone(model), attempt }
+        Self { sign, refusal: error.into(), model: Arc::clone(model), attempt: 0 }
     }
 
     /// The configuration makes a request that cannot be sent.
-    pub(super) fn unsendable(error: ApiError, model: &Arc<Model>, attempt: u32) -> Self {
-        let failure = Self::new(error, model, attempt);
+    pub(super) fn unsendable(error: ApiError, model: &Arc<Model>) -> Self {
+        let failure = Self::new(error, model);
         Self { sign: Sign { what: What::Unsendable, ..failure.sign }, ..failure }
     }
 
-    /// With the name of the provider that it comes from.
-    pub(super) fn of_provider(mut self, name: Option<HeaderValue>) -> Self {
+    /// With what the loop knows of it: the name of the provider, and which attempt it was.
+    pub(super) fn known_as(mut self, name: Option<HeaderValue>, attempt: u32) -> Self {
+        self.attempt = attempt;
         self.refusal = self.refusal.with(PROVIDER, name);
         self
     }

@@ -43,7 +43,11 @@ pub(super) async fn answer<'w>(
         let told = failure.refusal.error.message.clone();
         failures.add(failure);
         let Some(bytes) = bytes.as_ref().filter(|_| !last) else { break };
-        let Some(next) = candidates.next(Instant::now()) else { break };
+        // Where nothing gives hope for a second request, those that rest get a chance.
+        let next = candidates
+            .next(Instant::now())
+            .or_else(|| if failures.may_pass() { None } else { candidates.last_resort() });
+        let Some(next) = next else { break };
         candidate = next?;
         let (from, to) = (&record.model, &candidate.model.id);
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
@@ -54,7 +58,8 @@ pub(super) async fn answer<'w>(
             // `max_tokens` is 0, which the first one has an answer of its own to.
             Ok(Prepared::Local(_)) => break,
             Err(error) => {
-                failures.add(Failure::new(error, &candidate.model, record.attempts));
+                let failure = Failure::new(error, &candidate.model);
+                failures.add(failure.known_as(None, record.attempts));
                 break;
             }
         };
@@ -85,14 +90,14 @@ async fn of_one(
         record.attempts += 1;
         let asked = match candidate.upstream.endpoint(index) {
             Ok(endpoint) => attempt(worker, call, endpoint, began, record).await,
-            Err(error) => Err(Failure::unsendable(error, &call.model, record.attempts)),
+            Err(error) => Err(Failure::unsendable(error, &call.model)),
         };
         let failure = match asked {
             Ok(answered) => {
                 health.succeed(index);
                 return Ok(answered);
             }
-            Err(failure) => failure.of_provider(candidate.upstream.shown.clone()),
+            Err(failure) => failure.known_as(candidate.upstream.shown.clone(), record.attempts),
         };
         let (now, luck, sign) = (Instant::now(), worker.ids.luck(), failure.sign);
         health.fail(index, &sign, now, luck);
@@ -143,6 +148,11 @@ impl Failures {
             Some(earlier) => earlier.or(failure),
             None => failure,
         });
+    }
+
+    /// The client may try again later.
+    fn may_pass(&self) -> bool {
+        self.0.as_ref().is_some_and(|failure| failure.sign.is_passing())
     }
 
     fn told(self, record: &mut Record) -> Refusal {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use actix_web::http::header::HeaderValue;
 
 use crate::config::{Config, Model, Provider};
-use crate::upstream::health::{Health, Lease, ProviderHealth};
+use crate::upstream::health::{Health, Lease, ProviderHealth, Rest};
 use crate::upstream::{Client, Endpoint, Fault};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -84,15 +84,15 @@ fn printable(name: &str) -> String {
 
 /// The models that one request is offered to, one after the other.
 ///
-/// Whose provider rests is passed over. When all of them rest, the one whose rest ends first is
-/// asked all the same: a request is not refused for what happened to others.
+/// Whose provider rests is passed over. When all of them rest, the best of them is asked all the
+/// same: a request is not refused for what happened to others.
 pub(super) struct Candidates<'w> {
     upstreams: &'w Upstreams,
     chain: std::vec::IntoIter<Arc<Model>>,
     /// None was asked so far.
     untouched: bool,
     /// The best of those that rest.
-    resting: Option<(Instant, Arc<Model>)>,
+    resting: Option<(Rest, Arc<Model>)>,
 }
 
 /// A model that is to be asked.
@@ -118,21 +118,25 @@ impl<'w> Candidates<'w> {
                 self.untouched = false;
                 return Some(Ok(Candidate { model, upstream, _lease: lease }));
             }
-            let until = upstream.health.rests_until(now);
-            if self.resting.as_ref().is_none_or(|(best, _)| until < *best) {
-                self.resting = Some((until, model));
+            let rest = upstream.health.rest(now);
+            if self.resting.as_ref().is_none_or(|(best, _)| rest < *best) {
+                self.resting = Some((rest, model));
             }
         }
-        let (_, model) = self.resting.take().filter(|_| self.untouched)?;
-        self.untouched = false;
-        let candidate =
-            self.upstreams.of(&model).map(|upstream| Candidate { model, upstream, _lease: Lease::default() });
-        Some(candidate)
+        if self.untouched { self.last_resort() } else { None }
     }
 
-    /// Whether [`Candidates::next`] may have another one.
+    /// The best of those that rest, once.
+    pub(super) fn last_resort(&mut self) -> Option<Result<Candidate<'w>, ApiError>> {
+        let (_, model) = self.resting.take()?;
+        self.untouched = false;
+        let upstream = self.upstreams.of(&model);
+        Some(upstream.map(|upstream| Candidate { model, upstream, _lease: Lease::default() }))
+    }
+
+    /// Whether [`Candidates::next`] or [`Candidates::last_resort`] may have another one.
     pub(super) fn has_more(&self) -> bool {
-        !self.chain.as_slice().is_empty()
+        !self.chain.as_slice().is_empty() || self.resting.is_some()
     }
 }
 

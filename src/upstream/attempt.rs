@@ -194,7 +194,7 @@ async fn exchange(
                 tracing::debug!(provider = %name, %fault, "a pooled connection had closed: sent again");
                 retried = true;
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(Fault { resent: retried, ..fault }),
         }
     }
 }

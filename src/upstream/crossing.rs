@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn each_vendor_gets_the_key_where_it_looks_for_it() {
-        let places = |api, base_url: &str, key: &str| {
+        let of = |api, base_url: &str, key: &str| {
             let provider = Provider {
                 name: String::new(),
                 base_url: base_url.to_owned(),
@@ -112,10 +112,10 @@ mod tests {
                 keys: Vec::new(),
                 headers: Vec::new(),
             };
-            super::places(&provider, &Secret::new(key))
+            places(&provider, &Secret::new(key))
         };
-        let native = |base_url, key| places(Api::Anthropic, base_url, key);
-        assert_eq!(places(Api::OpenAi, "https://api.anthropic.com", "sk-ant-api03-x"), (true, false));
+        let native = |base_url, key| of(Api::Anthropic, base_url, key);
+        assert_eq!(of(Api::OpenAi, "https://api.anthropic.com", "sk-ant-api03-x"), (true, false));
         assert_eq!(native("https://api.anthropic.com", "sk-ant-api03-x"), (false, true));
         assert_eq!(native("https://API.Anthropic.com/", "k"), (false, true));
         assert_eq!(native("https://api.anthropic.com", "sk-ant-oat01-x"), (true, false));

@@ -126,6 +126,8 @@ pub struct Fault {
     pub stage: Stage,
     /// Whether a second attempt is safe.
     pub retry: Retry,
+    /// The request was sent twice, because a pooled connection had died.
+    pub resent: bool,
     /// What happened.
     #[source]
     pub cause: Cause,
@@ -135,7 +137,7 @@ impl Fault {
     /// A fault after which nothing is tried again.
     pub fn new(stage: Stage, cause: Cause) -> Self {
         let retry = if stage == Stage::Connect { Retry::Safe } else { Retry::Never };
-        Self { stage, retry, cause }
+        Self { stage, retry, resent: false, cause }
     }
 
     /// What the client is told. Names the provider; never its URL or key.
@@ -202,7 +204,7 @@ fn refused(error: &rustls::CertificateError) -> TlsFault {
 impl From<SendRequestError> for Fault {
     fn from(error: SendRequestError) -> Self {
         use awc::error::SendRequestError as E;
-        let closed = || Self { stage: Stage::Head, retry: Retry::IfReused, cause: Cause::ClosedUnanswered };
+        let closed = || Self { retry: Retry::IfReused, ..Self::new(Stage::Head, Cause::ClosedUnanswered) };
         match error {
             E::Url(e) => {
                 Self { retry: Retry::Never, ..Self::new(Stage::Connect, Cause::Config(e.to_string())) }
@@ -226,7 +228,7 @@ impl From<SendRequestError> for Fault {
             },
             E::Connect(e) => Self::new(Stage::Connect, Cause::Connect(io::Error::other(e.to_string()))),
             E::Send(e) if is_closed(&e) => {
-                Self { stage: Stage::Send, retry: Retry::IfReused, cause: Cause::Send(e) }
+                Self { retry: Retry::IfReused, ..Self::new(Stage::Send, Cause::Send(e)) }
             }
             E::Send(e) => Self::new(Stage::Send, Cause::Send(e)),
             E::Response(actix_web::error::ParseError::Io(e)) if is_closed(&e) => closed(),

@@ -196,3 +196,191 @@ impl Drop for Second {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const S: Duration = Duration::from_secs(1);
+    /// Other keys and models, and time.
+    const RICH: Situation = Situation {
+        tried_again: false,
+        other_key: true,
+        other_model: true,
+        resting: false,
+        left: Duration::from_secs(300),
+    };
+    /// One key, one model.
+    const POOR: Situation = Situation { other_key: false, other_model: false, ..RICH };
+
+    fn sign(what: What) -> Sign {
+        Sign { what, retry_after: None, should_retry: None }
+    }
+
+    fn refused(status: u16) -> Sign {
+        sign(What::Refused(status))
+    }
+
+    fn after(status: u16, wait: Duration) -> Sign {
+        Sign { retry_after: Some(wait), ..refused(status) }
+    }
+
+    #[test]
+    fn what_follows_each_failure() {
+        use Step::{Again, OtherKey, OtherModel, Tell};
+        let again = Again(125 * MS);
+        let unreached = |late| sign(What::Unreached { late });
+        // The failure; with nothing else to ask; with another model; with another key as well.
+        for (failure, poor, model, rich) in [
+            (unreached(false), again, again, again),
+            (unreached(true), again, OtherModel, OtherModel),
+            (sign(What::Late), Tell, OtherModel, OtherModel),
+            (sign(What::Broken), Tell, OtherModel, OtherModel),
+            (sign(What::Unsendable), Tell, OtherModel, OtherModel),
+            (refused(502), again, again, again),
+            (refused(503), again, again, again),
+            (refused(529), again, again, again),
+            (after(503, S), Again(1125 * MS), Again(1125 * MS), Again(1125 * MS)),
+            (after(503, 2 * S), Again(2125 * MS), Again(2125 * MS), Again(2125 * MS)),
+            (after(503, 2001 * MS), Tell, OtherModel, OtherModel),
+            (after(529, 60 * S), Tell, OtherModel, OtherModel),
+            (after(429, Duration::ZERO), again, again, OtherKey),
+            (after(429, 2 * S), Again(2125 * MS), Again(2125 * MS), OtherKey),
+            (after(429, 3 * S), Tell, OtherModel, OtherKey),
+            (refused(429), Tell, OtherModel, OtherKey),
+            (refused(401), Tell, OtherModel, OtherKey),
+            (refused(402), Tell, OtherModel, OtherKey),
+            (refused(403), Tell, OtherModel, OtherKey),
+            (refused(404), Tell, OtherModel, OtherModel),
+            (refused(405), Tell, OtherModel, OtherModel),
+            (refused(408), Tell, OtherModel, OtherModel),
+            (refused(409), Tell, OtherModel, OtherModel),
+            (refused(500), Tell, OtherModel, OtherModel),
+            (refused(504), Tell, OtherModel, OtherModel),
+            (refused(524), Tell, OtherModel, OtherModel),
+            (refused(400), Tell, Tell, Tell),
+            (refused(413), Tell, Tell, Tell),
+            (refused(415), Tell, Tell, Tell),
+            (refused(422), Tell, Tell, Tell),
+            (refused(451), Tell, Tell, Tell),
+        ] {
+            let with_model = Situation { other_key: false, ..RICH };
+            for (situation, want) in [(POOR, poor), (with_model, model), (RICH, rich)] {
+                assert_eq!(decide(&failure, &situation, 0.5), want, "{failure:?} {situation:?}");
+            }
+            // One second attempt, none at a provider that rests or says no, none beyond the clock.
+            let spoiled = [
+                (Situation { tried_again: true, ..POOR }, failure),
+                (Situation { resting: true, ..POOR }, failure),
+                (Situation { left: 125 * MS, ..POOR }, failure),
+                (POOR, Sign { should_retry: Some(false), ..failure }),
+            ];
+            for (situation, failure) in spoiled {
+                assert_eq!(decide(&failure, &situation, 0.5), Tell, "{failure:?} {situation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn luck_spreads_second_attempts() {
+        for (luck, wait) in [(0.0, 0 * MS), (0.4, 100 * MS), (1.0, 250 * MS), (9.0, 250 * MS), (-1.0, 0 * MS)]
+        {
+            assert_eq!(decide(&refused(503), &POOR, luck), Step::Again(wait));
+        }
+    }
+
+    #[test]
+    fn x_should_retry_does_not_keep_others_from_being_asked() {
+        let empty = Sign { should_retry: Some(false), ..refused(429) };
+        assert_eq!(decide(&empty, &RICH, 0.5), Step::OtherKey);
+        assert_eq!(decide(&empty, &Situation { other_key: false, ..RICH }, 0.5), Step::OtherModel);
+    }
+
+    #[test]
+    fn the_error_that_helps_most_is_told() {
+        let empty = Sign { should_retry: Some(false), ..refused(429) };
+        let unreached = sign(What::Unreached { late: false });
+        // Of each pair, first the earlier failure, the one that is told.
+        for (earlier, later, told_later) in [
+            // The first that may pass.
+            (refused(503), unreached, false),
+            (unreached, refused(503), false),
+            (after(429, 60 * S), unreached, false),
+            (refused(503), refused(401), false),
+            (refused(503), refused(400), false),
+            (sign(What::Late), refused(429), false),
+            // Of rate limits the one that is over first.
+            (after(429, 60 * S), after(429, 5 * S), true),
+            (after(429, 5 * S), after(429, 60 * S), false),
+            (refused(429), after(429, 60 * S), true),
+            (after(429, 60 * S), empty, false),
+            // What passes before what does not.
+            (refused(401), unreached, true),
+            (empty, after(429, S), true),
+            (refused(404), refused(500), true),
+            // A complaint of a model that works before a key that does not.
+            (refused(401), refused(400), true),
+            (refused(404), refused(413), true),
+            (refused(400), refused(401), false),
+            (refused(400), refused(422), false),
+            // Else the first.
+            (refused(401), refused(404), false),
+            (sign(What::Unsendable), refused(403), false),
+        ] {
+            assert_eq!(later.is_worth_more_than(&earlier), told_later, "{earlier:?} {later:?}");
+        }
+    }
+
+    #[test]
+    fn a_fifth_of_the_running_and_three() {
+        for (running, most) in [(0, 3), (4, 3), (5, 4), (9, 4), (10, 5), (200, 43), (1024, 207)] {
+            let budget = Budget::default();
+            let clone = budget.clone();
+            let mut taken: Vec<Second> = (0..most).map(|_| budget.take(running).unwrap()).collect();
+            assert!(budget.take(running).is_none() && clone.take(running).is_none(), "{running}");
+            taken.pop();
+            taken.push(clone.take(running).unwrap());
+            assert!(budget.take(running).is_none());
+        }
+    }
+
+    #[test]
+    fn signs_of_faults_and_errors() {
+        let connect = |cause| Fault::new(Stage::Connect, cause);
+        let tls = Fault { retry: Retry::Never, ..connect(Cause::Tls(super::super::TlsFault::Expired)) };
+        for (fault, what) in [
+            (connect(Cause::Resolve), What::Unreached { late: false }),
+            (connect(Cause::ConnectTimeout(S)), What::Unreached { late: true }),
+            (connect(Cause::Config(String::new())), What::Unsendable),
+            (tls, What::Broken),
+            (Fault::new(Stage::Head, Cause::Timeout(S)), What::Late),
+            (Fault::new(Stage::Body, Cause::Idle(S)), What::Late),
+            (Fault::new(Stage::Head, Cause::ClosedUnanswered), What::Broken),
+            (Fault::new(Stage::Head, Cause::Redirect(301)), What::Broken),
+            (Fault::new(Stage::Body, Cause::Unframed), What::Broken),
+        ] {
+            assert_eq!(Sign::of_fault(&fault), sign(what), "{fault:?}");
+        }
+        let read = |status, body: &str| {
+            Sign::of_error(&crate::convert::error::error(status, body.as_bytes(), "p", None))
+        };
+        let busy = r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#;
+        for (status, body, want) in [
+            (503, "", refused(503)),
+            (422, "", refused(422)),
+            (200, busy, refused(429)),
+            (200, r#"{"error":{"message":"m","code":503}}"#, refused(503)),
+            (200, r#"{"error":{"message":"m"}}"#, sign(What::Broken)),
+            (200, "<html>", sign(What::Broken)),
+            (413, "maximum context length is 5", refused(400)),
+            (200, r#"{"error":{"message":"maximum context length is 5"}}"#, refused(400)),
+        ] {
+            assert_eq!(read(status, body), want, "{status} {body}");
+        }
+        assert_eq!(
+            Sign::of_error(&Fault::new(Stage::Body, Cause::Timeout(S)).api_error("p")).what,
+            What::Late
+        );
+    }
+}

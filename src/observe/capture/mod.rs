@@ -200,7 +200,6 @@ impl Exchange {
             state.meta.upstream = None;
             let _ = self.sender.send(Told::Again { id: self.id });
         }
-        state.meta.attempts += 1;
         drop(state);
         self.pass(Part::UpstreamRequest, body);
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::grammar;
-use crate::support::config::native;
+use crate::support::native::native;
 use crate::support::program::Program;
 use crate::support::*;
 

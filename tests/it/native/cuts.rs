@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::STREAM;
-use crate::support::config::native;
+use crate::support::native::native;
 use crate::support::*;
 
 /// From here on the last event is whole but for its blank line, which is made up for.

@@ -1,7 +1,8 @@
 //! Errors pass in Anthropic's own words, and become such words where they are none.
 
 use super::{JSON, MESSAGE, SSE, STREAM, error};
-use crate::support::config::{UPSTREAM_KEY, native};
+use crate::support::config::UPSTREAM_KEY;
+use crate::support::native::native;
 use crate::support::upstream::http;
 use crate::support::*;
 

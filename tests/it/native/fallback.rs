@@ -7,7 +7,8 @@ use claude_proxy::convert::Profile;
 use serde_json::{Value, json};
 
 use super::{JSON, MESSAGE, SSE, STREAM, error};
-use crate::support::config::{UPSTREAM_KEY, add_model, add_native, config, native};
+use crate::support::config::{UPSTREAM_KEY, add_model, config};
+use crate::support::native::{add_native, native};
 use crate::support::upstream::http;
 use crate::support::*;
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier};
 use claude_proxy::config::Secret;
 
 use super::{JSON, MESSAGE, SSE, STREAM, answer};
-use crate::support::config::{UPSTREAM_KEY, native};
+use crate::support::config::UPSTREAM_KEY;
+use crate::support::native::native;
 use crate::support::upstream::http;
 use crate::support::*;
 

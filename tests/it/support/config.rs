@@ -52,30 +52,37 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
     }));
 }
 
-/// A configuration whose one model `m` is served by an upstream that speaks the Messages API.
-pub fn native(base: &str) -> Config {
-    let mut config = config(base);
+/// Model `m` at the first upstream, and one more model at each of the others, which stand in for
+/// it in this order: `f1`, `f2`, ... The provider of each has its name.
+pub fn chain(upstreams: &[(&str, &str)]) -> Config {
+    let ids: Vec<String> = (1..upstreams.len()).map(|n| format!("f{n}")).collect();
+    let mut config = config("http://unused");
     config.models.clear();
-    add_native(&mut config, "m", base);
+    for (id, (base, profile)) in std::iter::once("m").chain(ids.iter().map(String::as_str)).zip(upstreams) {
+        add_model(&mut config, id, base, profile);
+        change_last(&mut config, |model, provider| {
+            id.clone_into(&mut provider.name);
+            if id == "m" {
+                model.fallbacks.clone_from(&ids);
+            }
+        });
+    }
     config
 }
 
-/// One more model of that kind, with a provider of its own.
-pub fn add_native(config: &mut Config, id: &str, base: &str) {
-    config.models.push(Arc::new(Model {
-        id: id.to_owned(),
-        display_name: format!("Model {id}"),
-        provider: Arc::new(Provider {
-            name: "messages.example".to_owned(),
-            base_url: base.to_owned(),
-            api: Api::Anthropic,
-            completions_url: format!("{base}/v1/messages"),
-            models_url: format!("{base}/v1/models"),
-            keys: vec![Secret::new(UPSTREAM_KEY)],
-            headers: Vec::new(),
-        }),
-        profile: Profile::named("generic").unwrap(),
-        spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
-        fallbacks: Vec::new(),
-    }));
+/// Gives the provider of the last model these keys.
+pub fn keys(config: &mut Config, keys: &[&str]) {
+    change_last(config, |_, provider| provider.keys = keys.iter().map(|k| Secret::new(*k)).collect());
+}
+
+fn change_last(config: &mut Config, change: impl FnOnce(&mut Model, &mut Provider)) {
+    let model = Arc::get_mut(config.models.last_mut().unwrap()).unwrap();
+    let mut provider = Provider::clone(&model.provider);
+    change(model, &mut provider);
+    model.provider = Arc::new(provider);
+}
+
+/// Gives the provider of the last model another name.
+pub fn rename(config: &mut Config, name: &str) {
+    change_last(config, |_, provider| name.clone_into(&mut provider.name));
 }

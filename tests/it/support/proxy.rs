@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::Server;
+use claude_proxy::server::{Bound, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
@@ -16,11 +16,17 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(config: Config) -> Self {
+        Self::start_with(config, |_| {})
+    }
+
+    /// With what only the bound server can be told.
+    pub fn start_with(config: Config, tell: impl FnOnce(&mut Bound) + Send + 'static) -> Self {
         let (told, addr) = mpsc::channel();
         let (stop, stopped) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
-                let bound = Server::bind(Arc::new(config)).unwrap();
+                let mut bound = Server::bind(Arc::new(config)).unwrap();
+                tell(&mut bound);
                 told.send(bound.addr()).unwrap();
                 bound.run(stopped).await.unwrap();
             });
