@@ -157,10 +157,7 @@ pub(super) async fn attempt(
     let answer = ask(worker, call, endpoint, began, record).await?;
     let headers = match &call.way {
         Way::Converted(_) => Vec::new(),
-        Way::Passed(_) => {
-            answer.request_id().unwrap_or_default().clone_into(&mut record.upstream_request_id);
-            answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect()
-        }
+        Way::Passed(_) => answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect(),
     };
     if call.client_streams {
         let provider = &call.model.provider;
@@ -197,6 +194,10 @@ async fn ask(
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
     })?;
+    record.upstream_request_id.clear();
+    if matches!(call.way, Way::Passed(_)) {
+        record.upstream_request_id.push_str(answer.request_id().unwrap_or_default());
+    }
     if let Some(exchange) = &record.capture {
         exchange.upstream_head(Upstream {
             status: answer.status,

@@ -92,7 +92,7 @@ pub(super) async fn pass(
     let told = |fault: Fault| fault.api_error(provider);
     // Enough of it to tell that it is no stream, which might never end.
     let mut head = BytesMut::new();
-    while Form::of(&content_type, &head).is_none() && head.len() <= MAX_WHOLE {
+    while Form::of(&content_type, &head).is_none() && head.len() < 64 * 1024 {
         let chunk = timeout_at(until, body.chunk()).await;
         match chunk.map_err(|_| told(Fault::new(Stage::Body, Cause::Timeout(limit))))? {
             Some(chunk) => head.extend_from_slice(&chunk.map_err(told)?),

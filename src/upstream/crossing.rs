@@ -128,6 +128,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "nothing is sent")]
     #[test]
     fn of_a_request_three_things_cross() {
         let mut headers = HeaderMap::new();

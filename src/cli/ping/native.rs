@@ -37,7 +37,7 @@ pub(super) async fn exchange(
         _ if !prompt.stream => answer(&reply.body, name),
         _ => stream(&reply, name),
     };
-    judge(reply, read)
+    judge(reply, read).map_err(|refused| *refused)
 }
 
 fn stream(reply: &Reply, name: &str) -> Result<Summary, ApiError> {

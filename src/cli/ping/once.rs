@@ -139,14 +139,14 @@ async fn exchange(
     } else {
         fold(&reply.body, converted.reply)
     };
-    judge(reply, read)
+    judge(reply, read).map_err(|refused| *refused)
 }
 
 /// The answer with its tokens, or why it is none.
 pub(super) fn judge(
     reply: Reply,
     read: Result<Summary, ApiError>,
-) -> Result<(Reply, Option<Tokens>), Refused> {
+) -> Result<(Reply, Option<Tokens>), Box<Refused>> {
     match read {
         Ok(summary) => {
             let usage = summary.usage;
@@ -155,7 +155,7 @@ pub(super) fn judge(
             let tokens = Tokens { input, output: usage.output_tokens };
             Ok((reply, (!summary.usage_estimated).then_some(tokens)))
         }
-        Err(error) => Err(Refused { message: error.message, fault: None, reply: Some(reply) }),
+        Err(error) => Err(Box::new(Refused { message: error.message, fault: None, reply: Some(reply) })),
     }
 }
 

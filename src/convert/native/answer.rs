@@ -13,9 +13,8 @@ use crate::wire::json::{Cursor, JsonError};
 /// # Errors
 /// It is no message that came to its end: 502, or the error that it is.
 pub fn answer(body: &[u8], provider: &str) -> Result<Summary, ApiError> {
-    let text = match std::str::from_utf8(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)) {
-        Ok(text) => text,
-        Err(_) => return Err(bad(provider, "its answer is not UTF-8")),
+    let Ok(text) = std::str::from_utf8(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)) else {
+        return Err(bad(provider, "its answer is not UTF-8"));
     };
     if text.trim().is_empty() {
         return Err(bad(provider, "its answer is empty"));

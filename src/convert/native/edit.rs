@@ -14,11 +14,16 @@ impl<'a> Edits<'a> {
         self.0.push((at, with.into()));
     }
 
-    /// Takes items out of a list or object; what is left is one still.
-    pub(super) fn remove<T>(&mut self, text: &str, list: &List<T>, is_gone: impl Fn(usize, &T) -> bool) {
+    /// Takes items out of a list or object; what is left is one still. `gone` are their indexes,
+    /// in order.
+    pub(super) fn remove<T>(&mut self, text: &str, list: &List<T>, gone: &[usize]) {
+        let mut gone = gone.iter().copied().peekable();
+        if gone.peek().is_none() {
+            return;
+        }
         let (mut start, mut leading) = (list.start, true);
-        for (n, (item, end)) in list.items.iter().enumerate() {
-            if is_gone(n, item) {
+        for (n, end) in list.ends.iter().enumerate() {
+            if gone.next_if_eq(&n).is_some() {
                 self.replace(start..*end, "");
             } else if std::mem::replace(&mut leading, false) && n > 0 {
                 // The first that stays has no comma before it.
@@ -26,18 +31,11 @@ impl<'a> Edits<'a> {
                 let comma = rest.find(',').map_or(0, |at| at + 1);
                 self.replace(start..start + comma, "");
             }
+            if gone.peek().is_none() && !leading {
+                return;
+            }
             start = *end;
         }
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Forgets all that came after the first `len`.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
     }
 
     /// The text with every change made.
@@ -63,10 +61,11 @@ mod tests {
     #[test]
     fn what_is_left_is_a_list() {
         let text = "[ 1 , \"a,b\",[2,3] ,{\"k\":4}]";
-        let list = List { start: 1, items: vec![(1, 3), (2, 11), (3, 17), (4, 26)] };
-        let without = |gone: &[i32]| {
+        let list: List<()> = List { start: 1, ends: vec![3, 11, 17, 26], marks: Vec::new() };
+        let without = |gone: &[usize]| {
             let mut edits = Edits::default();
-            edits.remove(text, &list, |_, item| gone.contains(item));
+            let gone: Vec<usize> = gone.iter().map(|n| n - 1).collect();
+            edits.remove(text, &list, &gone);
             String::from_utf8(edits.apply(text)).unwrap()
         };
         assert_eq!(without(&[]), text);
@@ -77,7 +76,7 @@ mod tests {
         assert_eq!(without(&[1, 2, 3]), "[{\"k\":4}]");
         assert_eq!(without(&[1, 2, 3, 4]), "[]");
         for mask in 0..16 {
-            let gone: Vec<i32> = (1..=4).filter(|n| mask & (1 << (n - 1)) != 0).collect();
+            let gone: Vec<usize> = (1..=4).filter(|n| mask & (1 << (n - 1)) != 0).collect();
             let left: Vec<serde_json::Value> = serde_json::from_str(&without(&gone)).unwrap();
             assert_eq!(left.len(), 4 - gone.len(), "{gone:?}");
         }

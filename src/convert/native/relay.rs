@@ -108,12 +108,23 @@ impl Relay {
             self.whole.extend_from_slice(bytes);
             return Ok(false);
         }
-        self.held.extend_from_slice(bytes);
         self.decoder.push(bytes);
+        let mut result = Ok(false);
+        let mut boundary;
         loop {
-            let before = self.decoder.boundary();
-            let Some(event) = self.decoder.next_event() else { break };
-            let event = event.map_err(too_large)?;
+            boundary = self.decoder.boundary();
+            let Some(event) = self.decoder.next_event() else {
+                // A comment is no event, and passes all the same.
+                boundary = self.decoder.boundary();
+                break;
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(fault) => {
+                    result = Err(too_large(fault));
+                    break;
+                }
+            };
             match self.seen.look(event.name, event.data, self.started) {
                 Kind::Ping => {}
                 Kind::Other => {
@@ -122,23 +133,24 @@ impl Relay {
                 }
                 Kind::Stop => {
                     heard();
-                    self.pass(self.decoder.boundary(), out);
                     self.started = true;
                     self.ended = true;
-                    return Ok(true);
+                    boundary = self.decoder.boundary();
+                    result = Ok(true);
+                    break;
                 }
+                // What came before it passes; the error itself is told by `fail`.
                 Kind::Error(error) => {
-                    // What came before it; the error itself is told by `fail`.
-                    self.pass(before, out);
-                    return Err(error);
+                    result = Err(error);
+                    break;
                 }
             }
         }
-        self.pass(self.decoder.boundary(), out);
-        if self.held.len() > MAX_EVENT {
+        self.pass(boundary, bytes, out);
+        if self.held.len() > MAX_EVENT && result.is_ok() {
             return Err(too_large(SseFault::TooLarge(MAX_EVENT)));
         }
-        Ok(false)
+        result
     }
 
     /// The body has ended: takes what is left.
@@ -193,16 +205,25 @@ impl Relay {
         out.extend_from_slice(b"\n\n");
     }
 
-    /// Passes on what is held up to `boundary`, counted from the start of the stream.
-    fn pass(&mut self, boundary: u64, out: &mut Vec<u8>) {
-        let mut n = usize::try_from(boundary.saturating_sub(self.passed)).unwrap_or(usize::MAX);
-        n = n.min(self.held.len());
-        if n > 0 && self.held.get(n - 1..=n) == Some(b"\r\n") {
-            // One line end in two bytes.
-            n += 1;
+    /// Passes on what came up to `boundary`, counted from the start of the stream, and holds the
+    /// rest. `bytes` came last; what is held came before.
+    fn pass(&mut self, boundary: u64, bytes: &[u8], out: &mut Vec<u8>) {
+        let before = self.passed + self.held.len() as u64;
+        if boundary > self.passed {
+            let mut n =
+                usize::try_from(boundary.saturating_sub(before)).unwrap_or(usize::MAX).min(bytes.len());
+            if self.ended && n > 0 && bytes.get(n - 1..=n) == Some(b"\r\n") {
+                // One line end in two bytes.
+                n += 1;
+            }
+            let (now, rest) = bytes.split_at_checked(n).unwrap_or((bytes, b""));
+            out.append(&mut self.held);
+            out.extend_from_slice(now);
+            self.passed = before + n as u64;
+            self.held.extend_from_slice(rest);
+        } else {
+            self.held.extend_from_slice(bytes);
         }
-        out.extend(self.held.drain(..n));
-        self.passed += n as u64;
         if self.held.is_empty() && self.held.capacity() > KEPT {
             self.held = Vec::new();
         }
@@ -345,6 +366,17 @@ mod tests {
         relay.fail(&told, &mut out);
         let want = format!("{start}event: error\ndata: {{\"type\":\"error\",\"error\":{object}}}\n\n");
         assert_eq!(String::from_utf8(out).unwrap(), want);
+    }
+
+    #[test]
+    fn a_client_that_waited_long_gets_a_ping_and_then_all_of_it() {
+        let mut relay = relay();
+        let mut out = Vec::new();
+        relay.start(&mut out);
+        relay.start(&mut out);
+        assert!(relay.started());
+        relay.take(STREAM.as_bytes(), &mut out, || ()).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{}{STREAM}", String::from_utf8_lossy(PING)));
     }
 
     #[test]

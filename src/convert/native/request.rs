@@ -32,13 +32,10 @@ pub struct Passed {
 pub fn request(outline: &Outline<'_>, remote_id: &str, history: History) -> Passed {
     let mut edits = Edits::default();
     let mut losses = Losses::default();
-    if outline.model != remote_id || outline.models.len() > 1 {
+    if outline.model != remote_id {
         let mut name = Vec::new();
         write_str(remote_id, &mut name);
-        let name = String::from_utf8(name).unwrap_or_default();
-        for at in &outline.models {
-            edits.replace(at.clone(), name.clone());
-        }
+        edits.replace(outline.model_at.clone(), String::from_utf8(name).unwrap_or_default());
     }
     if history == History::Cleaned {
         clean(outline, &mut edits, &mut losses);
@@ -50,49 +47,45 @@ fn clean(outline: &Outline<'_>, edits: &mut Edits<'_>, losses: &mut Losses) {
     let mut emptied = Vec::new();
     // The last of the model's turns that stays: it has a call, and lost its thinking.
     let mut open_call = false;
-    for (n, (turn, _)) in outline.turns.items.iter().enumerate() {
-        let before = edits.len();
-        let lost = clean_turn(outline.text, n, turn, edits, losses);
-        if lost > 0 && lost == turn.blocks.items.len() {
-            edits.truncate(before);
-            emptied.push(n);
-        } else if turn.assistant {
-            open_call = lost > 0 && needs_thinking(turn);
+    for (n, turn) in &outline.turns.marks {
+        let gone = ours(turn);
+        for block in &gone {
+            losses.add(|| format!("messages[{n}].content[{block}]"), "dropped:foreign_thinking");
+        }
+        if !gone.is_empty() && gone.len() == turn.blocks.ends.len() {
+            emptied.push(*n);
+            continue;
+        }
+        if turn.assistant {
+            open_call = !gone.is_empty() && needs_thinking(turn);
+        }
+        edits.remove(outline.text, &turn.blocks, &gone);
+        for (_, part) in &turn.blocks.marks {
+            if let Part::ToolUse(id) | Part::ToolResult(id) = part {
+                rename(id, edits);
+            }
         }
     }
-    if emptied.len() < outline.turns.items.len() {
-        edits.remove(outline.text, &outline.turns, |n, _| emptied.binary_search(&n).is_ok());
+    if emptied.len() < outline.turns.ends.len() {
+        edits.remove(outline.text, &outline.turns, &emptied);
     }
     // With a budget for thinking, Anthropic's API takes a tool's result only if the turn that
     // called the tool begins with thinking. This one did, but nobody there can check it: the
     // step is made without thinking, and without the edits that are allowed only with it.
     if open_call && outline.thinking_enabled {
         losses.add(|| "thinking".into(), "degraded:thinking");
-        if outline.fields.items.iter().any(|(field, _)| *field == Field::ContextManagement) {
+        if outline.fields.marks.iter().any(|(_, field)| *field == Field::ContextManagement) {
             losses.add(|| "context_management".into(), "dropped:context_management");
         }
-        // The members that hold edits of their own are others than these.
-        edits.remove(outline.text, &outline.fields, |_, field| *field != Field::Other);
+        // The members that have edits of their own are others than these.
+        let gone: Vec<usize> = outline.fields.marks.iter().map(|(n, _)| *n).collect();
+        edits.remove(outline.text, &outline.fields, &gone);
     }
 }
 
-/// Cleans one message; how many blocks it loses.
-fn clean_turn(text: &str, n: usize, turn: &Turn<'_>, edits: &mut Edits<'_>, losses: &mut Losses) -> usize {
-    let mut lost = 0;
-    for (block, (part, _)) in turn.blocks.items.iter().enumerate() {
-        match part {
-            part if is_ours(part) => {
-                losses.add(|| format!("messages[{n}].content[{block}]"), "dropped:foreign_thinking");
-                lost += 1;
-            }
-            Part::ToolUse(id) | Part::ToolResult(id) => rename(id, edits),
-            _ => {}
-        }
-    }
-    if lost > 0 {
-        edits.remove(text, &turn.blocks, |_, part| is_ours(part));
-    }
-    lost
+/// The blocks of a turn that only a claude-proxy reads, by their indexes.
+fn ours(turn: &Turn<'_>) -> Vec<usize> {
+    turn.blocks.marks.iter().filter(|(_, part)| is_ours(part)).map(|(n, _)| *n).collect()
 }
 
 fn is_ours(part: &Part<'_>) -> bool {
@@ -101,7 +94,7 @@ fn is_ours(part: &Part<'_>) -> bool {
 
 /// Whether the turn calls a tool and has no thinking of the upstream's own.
 fn needs_thinking(turn: &Turn<'_>) -> bool {
-    let parts = || turn.blocks.items.iter().map(|(part, _)| part);
+    let parts = || turn.blocks.marks.iter().map(|(_, part)| part);
     let thinks = |part: &Part<'_>| matches!(part, Part::Thinking { .. } | Part::Redacted) && !is_ours(part);
     parts().any(|part| matches!(part, Part::ToolUse(_))) && !parts().any(thinks)
 }
@@ -136,10 +129,6 @@ mod tests {
         assert_eq!(losses, "");
         let same = body.replace("a\\u0062", "remot\\u0065");
         assert_eq!(pass(&same, History::Cleaned).0, same);
-        assert_eq!(
-            pass(r#"{"model":"a","mod\u0065l":"remote"}"#, History::Cleaned).0,
-            r#"{"model":"remote","mod\u0065l":"remote"}"#
-        );
     }
 
     const MIXED: &str = r#"{"model":"m","thinking":{"type":"adaptive"},"messages":[

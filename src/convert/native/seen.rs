@@ -47,11 +47,7 @@ impl Seen {
             name
         };
         match name {
-            b"content_block_delta" => {
-                if self.preview_left > 0 {
-                    self.preview(data);
-                }
-            }
+            b"content_block_delta" if self.preview_left > 0 => self.preview(data),
             b"content_block_stop" => self.completed_block = true,
             b"message_start" | b"message_delta" => self.count(data),
             b"message_stop" => return Kind::Stop,

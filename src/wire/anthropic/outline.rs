@@ -15,17 +15,17 @@ use crate::wire::json::{Cursor, JsonStr};
 pub struct Outline<'a> {
     /// The whole body.
     pub text: &'a str,
-    /// `model`; of several, the last, as JSON parsers have it.
+    /// `model`.
     pub model: Cow<'a, str>,
+    /// Where it stands, with its quotes.
+    pub model_at: Range<usize>,
     /// `stream` is true.
     pub stream: bool,
     /// `thinking.type` is `enabled`.
     pub thinking_enabled: bool,
-    /// Every string under a key `model` at the top, with its quotes.
-    pub models: Vec<Range<usize>>,
-    /// The members of the body, in order.
+    /// The members of the body.
     pub fields: List<Field>,
-    /// The entries of `messages`, in order.
+    /// The entries of `messages`.
     pub turns: List<Turn<'a>>,
 }
 
@@ -35,13 +35,20 @@ pub struct Outline<'a> {
 pub struct List<T> {
     /// Where the first one begins.
     pub start: usize,
-    /// The items, and where each ends.
-    pub items: Vec<(T, usize)>,
+    /// Where each ends.
+    pub ends: Vec<usize>,
+    /// Those that matter here, by their index, in order.
+    pub marks: Vec<(usize, T)>,
 }
 
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self { start: 0, items: Vec::new() }
+impl<T> List<T> {
+    fn at(start: usize) -> Self {
+        Self { start, ends: Vec::new(), marks: Vec::new() }
+    }
+
+    fn push(&mut self, mark: Option<T>, end: usize) {
+        self.marks.extend(mark.map(|mark| (self.ends.len(), mark)));
+        self.ends.push(end);
     }
 }
 
@@ -52,11 +59,9 @@ pub enum Field {
     Thinking,
     /// `context_management`.
     ContextManagement,
-    /// Any other.
-    Other,
 }
 
-/// An entry of `messages`.
+/// An entry of `messages` that the model said, or that has a marked block.
 #[derive(Debug)]
 pub struct Turn<'a> {
     /// The model said it.
@@ -79,8 +84,6 @@ pub enum Part<'a> {
     ToolUse(CallId<'a>),
     /// `tool_result`.
     ToolResult(CallId<'a>),
-    /// Any other.
-    Other,
 }
 
 /// The id of a tool call.
@@ -96,8 +99,8 @@ impl<'a> Outline<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// 400 in Anthropic's words: broken JSON with line and column, no `model`, a `stream` that
-    /// is no boolean.
+    /// 400 in Anthropic's words: broken JSON with line and column, no `model` or two, a `stream`
+    /// that is no boolean.
     pub fn read(body: &'a [u8]) -> std::result::Result<Self, ApiError> {
         let text = super::request::utf8(body)?;
         outline(text).map_err(|e| e.into_error(body))
@@ -105,40 +108,40 @@ impl<'a> Outline<'a> {
 }
 
 fn outline(text: &str) -> Result<Outline<'_>> {
+    let mut cur = Cursor::new(text);
     let mut outline = Outline {
         text,
         model: Cow::Borrowed(""),
+        model_at: 0..0,
         stream: false,
         thinking_enabled: false,
-        models: Vec::new(),
-        fields: List::default(),
-        turns: List::default(),
+        fields: List::at(opening(&mut cur)),
+        turns: List::at(0),
     };
-    let mut cur = Cursor::new(text);
     let mut model = None;
-    outline.fields.start = opening(&mut cur);
     cur.object(|key, cur| -> Result<()> {
-        let mut field = Field::Other;
+        let mut field = None;
         match key.decode().as_ref() {
+            "model" if model.is_some() => return Err(Complaint::new("given twice")).under("model"),
             "model" => {
                 cur.peek();
                 let start = cur.at();
                 model = Some(cur.string().under("model")?);
-                outline.models.push(start..cur.at());
+                outline.model_at = start..cur.at();
             }
             "stream" => outline.stream = !cur.null()? && cur.bool().under("stream")?,
             "messages" => outline.turns = turns(cur)?,
             "thinking" => {
-                field = Field::Thinking;
+                field = Some(Field::Thinking);
                 outline.thinking_enabled = thinking_enabled(cur)?;
             }
             "context_management" => {
-                field = Field::ContextManagement;
+                field = Some(Field::ContextManagement);
                 cur.raw()?;
             }
             _ => drop(cur.raw()?),
         }
-        outline.fields.items.push((field, cur.at()));
+        outline.fields.push(field, cur.at());
         Ok(())
     })?;
     cur.end()?;
@@ -156,21 +159,22 @@ fn opening(cur: &mut Cursor<'_>) -> usize {
 }
 
 fn turns<'a>(cur: &mut Cursor<'a>) -> Result<List<Turn<'a>>> {
-    let mut turns = List { start: opening(cur), items: Vec::new() };
+    let mut turns = List::at(opening(cur));
     if cur.peek() != Some(b'[') {
         cur.raw()?;
         return Ok(turns);
     }
     cur.array(|_, cur| -> Result<()> {
         let turn = turn(cur)?;
-        turns.items.push((turn, cur.at()));
+        let matters = turn.assistant || !turn.blocks.marks.is_empty();
+        turns.push(matters.then_some(turn), cur.at());
         Ok(())
     })?;
     Ok(turns)
 }
 
 fn turn<'a>(cur: &mut Cursor<'a>) -> Result<Turn<'a>> {
-    let mut turn = Turn { assistant: false, blocks: List::default() };
+    let mut turn = Turn { assistant: false, blocks: List::at(0) };
     if cur.peek() != Some(b'{') {
         cur.raw()?;
         return Ok(turn);
@@ -179,10 +183,10 @@ fn turn<'a>(cur: &mut Cursor<'a>) -> Result<Turn<'a>> {
         match (key.decode().as_ref(), cur.peek()) {
             ("role", Some(b'"')) => turn.assistant = cur.string()?.is("assistant"),
             ("content", Some(b'[')) => {
-                turn.blocks = List { start: opening(cur), items: Vec::new() };
+                turn.blocks = List::at(opening(cur));
                 cur.array(|_, cur| -> Result<()> {
                     let part = part(cur)?;
-                    turn.blocks.items.push((part, cur.at()));
+                    turn.blocks.push(part, cur.at());
                     Ok(())
                 })?;
             }
@@ -193,10 +197,10 @@ fn turn<'a>(cur: &mut Cursor<'a>) -> Result<Turn<'a>> {
     Ok(turn)
 }
 
-fn part<'a>(cur: &mut Cursor<'a>) -> Result<Part<'a>> {
+fn part<'a>(cur: &mut Cursor<'a>) -> Result<Option<Part<'a>>> {
     if cur.peek() != Some(b'{') {
         cur.raw()?;
-        return Ok(Part::Other);
+        return Ok(None);
     }
     let (mut kind, mut signature) = (None, JsonStr::default());
     let (mut id, mut result) = (None, None);
@@ -213,12 +217,12 @@ fn part<'a>(cur: &mut Cursor<'a>) -> Result<Part<'a>> {
         Ok(())
     })?;
     let kind = kind.map(JsonStr::decode).unwrap_or_default();
-    Ok(match (kind.as_ref(), id, result) {
-        ("thinking", _, _) => Part::Thinking { signature },
-        ("redacted_thinking", _, _) => Part::Redacted,
-        ("tool_use", Some(id), _) => Part::ToolUse(id),
-        ("tool_result", _, Some(id)) => Part::ToolResult(id),
-        _ => Part::Other,
+    Ok(match kind.as_ref() {
+        "thinking" => Some(Part::Thinking { signature }),
+        "redacted_thinking" => Some(Part::Redacted),
+        "tool_use" => id.map(Part::ToolUse),
+        "tool_result" => result.map(Part::ToolResult),
+        _ => None,
     })
 }
 
@@ -245,28 +249,25 @@ mod tests {
 
     #[test]
     fn finds_what_is_asked_for() {
-        let body = r#" { "model" : "a" , "x":[1,{"model":"no"}], "messages":[{"role":"user","content":"hi"},
+        let body = r#" { "x":[1,{"model":"no"}], "messages":[{"role":"user","content":"hi"},
             {"content":[{"type":"thinking","thinking":"","signature":"s"},7,{"id":"t","type":"tool_use"}],"role":"assistant"},
             3,{"role":"user","content":[{"tool_use_id":"t","type":"tool_result","content":[{"type":"thinking"}]}]}],
-            "thinking":{"budget_tokens":5,"type":"enabled"}, "mod\u0065l":"b", "stream":true } "#;
+            "thinking":{"budget_tokens":5,"type":"enabled"}, "mod\u0065l" : "\u0062", "stream":true } "#;
         let outline = Outline::read(body.as_bytes()).unwrap();
         assert_eq!((outline.model.as_ref(), outline.stream, outline.thinking_enabled), ("b", true, true));
-        let models: Vec<&str> = outline.models.iter().map(|m| &body[m.clone()]).collect();
-        assert_eq!(models, ["\"a\"", "\"b\""]);
-        let fields = outline.fields.items.len();
-        assert_eq!((fields, outline.fields.items[3].0), (6, Field::Thinking));
-        assert_eq!(
-            &body[outline.fields.items[0].1..outline.fields.items[1].1],
-            r#" , "x":[1,{"model":"no"}]"#
-        );
-        let turns: Vec<(bool, usize)> =
-            outline.turns.items.iter().map(|(t, _)| (t.assistant, t.blocks.items.len())).collect();
-        assert_eq!(turns, [(false, 0), (true, 3), (false, 0), (false, 1)]);
-        let said = &outline.turns.items[1].0.blocks;
-        assert!(matches!(&said.items[0].0, Part::Thinking { signature } if signature.is("s")));
-        let Part::ToolUse(id) = &said.items[2].0 else { panic!("{said:?}") };
-        assert_eq!(&body[id.at.clone()], "\"t\"");
-        assert!(matches!(&outline.turns.items[3].0.blocks.items[0].0, Part::ToolResult(_)));
+        assert_eq!(body.get(outline.model_at.clone()), Some("\"\\u0062\""));
+        let fields = &outline.fields;
+        assert_eq!((fields.ends.len(), &fields.marks[..]), (5, &[(2, Field::Thinking)][..]));
+        assert_eq!(body.get(fields.start..fields.ends[0]), Some(r#" "x":[1,{"model":"no"}]"#));
+        let turns = &outline.turns;
+        let marked: Vec<(usize, bool, usize)> =
+            turns.marks.iter().map(|(n, t)| (*n, t.assistant, t.blocks.ends.len())).collect();
+        assert_eq!((turns.ends.len(), &marked[..]), (4, &[(1, true, 3), (3, false, 1)][..]));
+        let said = &turns.marks[0].1.blocks.marks;
+        assert!(matches!(&said[0], (0, Part::Thinking { signature }) if signature.is("s")));
+        let (2, Part::ToolUse(id)) = &said[1] else { panic!("{said:?}") };
+        assert_eq!(body.get(id.at.clone()), Some("\"t\""));
+        assert!(matches!(&turns.marks[1].1.blocks.marks[..], [(0, Part::ToolResult(_))]));
     }
 
     #[test]
@@ -285,5 +286,7 @@ mod tests {
         assert_eq!(told(r#"{"model":"m","stream":"x"}"#), "stream: Input should be a valid boolean");
         assert!(told("{\"model\":\"m\"}}").ends_with("at line 1 column 14"));
         assert_eq!(told("[]"), "Input should be an object");
+        // Who reads the first and who reads the last must not ask for different models.
+        assert_eq!(told(r#"{"model":"a","mod\u0065l":"b"}"#), "model: given twice");
     }
 }

@@ -100,7 +100,7 @@ fn the_log_line_has_tokens_and_stop_reason() {
     assert_eq!(line(0), ([25, 15, 9, 200], owned(["tool_use", "done", "req_theirs"])));
     assert_eq!(line(1), ([25, 15, 9, 200], owned(["end_turn", "done", "req_theirs"])));
     assert_eq!(line(2), ([25, 15, 9, 200], owned(["end_turn", "failed", ""])));
-    assert_eq!(line(3).0, [0, 0, 0, 529]);
+    assert_eq!(line(3), ([0, 0, 0, 529], owned(["", "refused", "req_theirs"])));
     assert_eq!(lines()[3]["error"], "busy: [key]");
     let output = program.output();
     assert!(output.contains("\"stream preview\",\"body\":\"Hél\""), "the preview: {output}");
