@@ -3,6 +3,7 @@
 //! [`load()`] reads a file and gives a [`Config`] or every [`Finding`] in it; [`check()`] does the
 //! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
+pub mod change;
 pub mod check;
 pub mod code;
 mod default;
@@ -31,6 +32,7 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use change::Changes;
 pub use check::{Checked, check};
 pub use code::Code;
 pub use expand::Env;
@@ -99,7 +101,7 @@ impl Api {
 }
 
 /// One upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     /// For logs, metrics and errors.
     pub name: String,
@@ -136,7 +138,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,

@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
@@ -18,18 +18,19 @@ use super::admit::Gate;
 use super::auth::Key;
 use super::drain::Drain;
 use super::ids::Ids;
+use super::meters::Meters;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
 use super::upstreams::Upstreams;
 use super::{count_tokens, messages, models, probe};
 use crate::config::Config;
-use crate::observe::Capture;
-use crate::upstream::Client;
+use crate::observe::{Capture, Metrics};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
+use crate::upstream::{TlsError, tls_config};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
-/// What all workers share.
+/// What workers are made of: all that a configuration brings, and what all threads share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
@@ -39,12 +40,39 @@ pub(super) struct Shared {
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
+    pub(super) metrics: Arc<Metrics>,
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
 }
 
-/// What one worker has: awc is not `Send`, so each has connections of its own.
+impl Shared {
+    /// What a new configuration makes of it.
+    pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
+        Ok(Self {
+            tls: tls_for(&config, self.tls.as_ref())?,
+            key: config.ak.as_ref().map(Key::new),
+            gate: self.gate.with_limit(config.max_concurrent_requests),
+            config,
+            ..self.clone()
+        })
+    }
+}
+
+/// TLS towards providers, if one of them wants it. The trust store costs megabytes and
+/// milliseconds: only where it is needed, and once.
+pub(super) fn tls_for(
+    config: &Config,
+    before: Option<&Arc<ClientConfig>>,
+) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    if !config.models.iter().any(|m| m.provider.completions_url.starts_with("https:")) {
+        return Ok(None);
+    }
+    before.map_or_else(tls_config, |tls| Ok(Arc::clone(tls))).map(Some)
+}
+
+/// What one thread has of one configuration: awc is not `Send`, so each has connections of its
+/// own.
 pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     key: Option<Key>,
@@ -52,6 +80,10 @@ pub(super) struct Worker {
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) meters: Meters,
+    /// The number of its configuration.
+    pub(super) generation: u64,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) budget: Budget,
@@ -59,9 +91,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(shared: &Shared) -> Self {
-        let client = Client::new(shared.tls.clone(), shared.config.connect_timeout);
-        let upstreams = Upstreams::new(&shared.config, &client, &shared.health);
+    /// `before`: the worker that this one follows.
+    pub(super) fn new(shared: &Shared, generation: u64, before: Option<&Self>) -> Self {
+        let upstreams = Upstreams::new(shared, before.map(|b| &b.upstreams));
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
@@ -69,6 +101,9 @@ impl Worker {
             drain: shared.drain.clone(),
             counting: Arc::clone(&shared.counting),
             capture: shared.capture.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            meters: Meters::new(&shared.config, &shared.metrics),
+            generation,
             ids: Ids::default(),
             scratch: RefCell::default(),
             budget: shared.budget.clone(),
@@ -81,15 +116,25 @@ impl Worker {
 /// this request alone: actix would close the connection without a word.
 pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let id = worker.ids.request_id();
-    let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
+    let (path, doubled) = tidy(request.uri().path());
+    if doubled {
+        warn_doubled();
+    }
+    let routed = AssertUnwindSafe(route(&worker, &request, &path, payload, &id)).catch_unwind().await;
     let mut answer = match routed {
         Ok(Ok(answer)) => answer,
         Ok(Err(refusal)) => refusal.answer(&id),
         Err(_) => {
+            worker.metrics.panicked();
             let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
             Refusal::from(error).answer(&id)
         }
     };
+    worker.metrics.responded(endpoint(&path), answer.status().as_u16());
+    // Its client is to go elsewhere next time.
+    if worker.drain.is_draining() {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(REQUEST_ID, id);
     }
@@ -99,40 +144,53 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
 async fn route(
     worker: &Rc<Worker>,
     request: &HttpRequest,
+    path: &str,
     payload: Payload,
     id: &str,
 ) -> Result<HttpResponse, Refusal> {
     #[cfg(test)]
     super::tests::trip(request.uri().path().as_bytes());
-    let (path, doubled) = tidy(request.uri().path());
     if let Some(key) = &worker.key
-        && (path == "/v1" || path.starts_with("/v1/"))
+        && (path == "/v1" || path.starts_with("/v1/") || path == "/metrics")
     {
         key.check(request.headers())?;
-    }
-    if doubled {
-        warn_doubled();
     }
     let method = request.method();
     let get = method == Method::GET || method == Method::HEAD;
     let post = method == Method::POST;
-    match path.as_ref() {
+    match path {
         "/v1/messages" if post => messages::messages(worker, request, payload, id).await,
         "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload).await,
-        "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, &path, "POST")),
+        "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, path, "POST")),
         "/v1/models" if get => {
             Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
         "/ready" if get => Ok(probe::ready(worker)),
-        "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" => {
-            Err(not_allowed(method, &path, "GET, HEAD"))
+        "/metrics" if get => Ok(probe::metrics(worker)),
+        "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" | "/metrics" => {
+            Err(not_allowed(method, path, "GET, HEAD"))
         }
         other => match other.strip_prefix("/v1/models/") {
             Some(model) if get => Ok(json(models::one(&worker.config, model)?)),
-            Some(_) => Err(not_allowed(method, &path, "GET, HEAD")),
+            Some(_) => Err(not_allowed(method, path, "GET, HEAD")),
             None => Err(not_found(other)),
         },
+    }
+}
+
+/// What the answer is counted as; one of [`names::ENDPOINTS`].
+///
+/// [`names::ENDPOINTS`]: crate::observe::metrics::names::ENDPOINTS
+fn endpoint(path: &str) -> &'static str {
+    match path {
+        "/v1/messages" => "messages",
+        "/v1/messages/count_tokens" => "count_tokens",
+        "/" | "/status" | "/health" | "/api/hello" => "health",
+        "/ready" => "ready",
+        "/metrics" => "metrics",
+        path if path == "/v1/models" || path.starts_with("/v1/models/") => "models",
+        _ => "other",
     }
 }
 
@@ -183,7 +241,26 @@ fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::tidy;
+    use super::{endpoint, tidy};
+    use crate::observe::metrics::names;
+
+    #[test]
+    fn paths_from_outside_are_no_labels() {
+        for (path, want) in [
+            ("/v1/messages", "messages"),
+            ("/v1/messages/count_tokens", "count_tokens"),
+            ("/v1/models", "models"),
+            ("/v1/models/whatever", "models"),
+            ("/", "health"),
+            ("/ready", "ready"),
+            ("/metrics", "metrics"),
+            ("/v1/modelsx", "other"),
+            ("/wp-login.php", "other"),
+        ] {
+            assert_eq!(endpoint(path), want, "{path}");
+            assert!(names::ENDPOINTS.contains(&want));
+        }
+    }
 
     #[test]
     fn slashes_and_doubled_versions_do_no_harm() {

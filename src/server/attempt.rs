@@ -16,9 +16,10 @@ use crate::config::{Api, Model};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
+use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Crossing, Endpoint, Limits};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
@@ -90,6 +91,7 @@ impl Call {
         model: &Arc<Model>,
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
+        record.meter = Some(worker.meters.of(model));
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {
@@ -170,6 +172,7 @@ pub(super) async fn attempt(
         Way::Converted(reply) => whole::read(worker, &endpoint.name, answer, reply.clone(), record).await,
         Way::Passed(_) => whole::pass(worker, &endpoint.name, answer, record).await,
     };
+    let whole = whole.inspect_err(|_| worker.meters.fault(&call.model.provider, FaultStage::Body));
     whole.map(|whole| Answered::Whole(whole, headers)).map_err(failed)
 }
 
@@ -182,6 +185,7 @@ async fn ask(
     record: &mut Record,
 ) -> Result<Answer, Failure> {
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
+    let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
     let sent = match &call.way {
         Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
@@ -190,6 +194,14 @@ async fn ask(
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     record.attempts += u32::from(resent);
     record.retries += u32::from(resent);
+    if resent {
+        // The one that was lost on a dead connection.
+        worker.meters.asking(&call.model.provider).done(Attempt::Fault(FaultStage::Head));
+    }
+    asking.done(match &sent {
+        Ok(answer) => Attempt::Answered(answer.status),
+        Err(fault) => Attempt::Fault(stage(fault.stage)),
+    });
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
@@ -211,6 +223,15 @@ async fn ask(
         return Ok(answer);
     }
     Err(refused(answer, call, endpoint, limits).await)
+}
+
+fn stage(stage: Stage) -> FaultStage {
+    match stage {
+        Stage::Connect => FaultStage::Connect,
+        Stage::Send => FaultStage::Send,
+        Stage::Head => FaultStage::Head,
+        Stage::Body => FaultStage::Body,
+    }
 }
 
 /// Reads an error answer.

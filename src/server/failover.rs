@@ -51,7 +51,7 @@ pub(super) async fn answer<'w>(
         candidate = next?;
         let (from, to) = (&record.model, &candidate.model.id);
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
-        record.fallbacks += 1;
+        record.fall_back();
         let mut reading = Reading::of(bytes);
         call = match Call::prepare(worker, asking, &mut reading, &candidate.model, record) {
             Ok(Prepared::Call(call)) => call,
@@ -64,7 +64,7 @@ pub(super) async fn answer<'w>(
             }
         };
     }
-    Err(failures.told(record))
+    Err(failures.told(worker, record))
 }
 
 /// Everything that is tried at one model: its keys, and one second attempt.
@@ -117,7 +117,7 @@ async fn of_one(
         match step {
             Step::OtherKey => {
                 let Some(next) = health.next_key(now, &tried) else { return Err(best) };
-                record.rotations += 1;
+                record.rotate();
                 turn = next;
             }
             Step::Again(wait) => {
@@ -125,7 +125,7 @@ async fn of_one(
                 if second.is_none() {
                     return Err(best);
                 }
-                record.retries += 1;
+                record.retry();
                 tokio::time::sleep(wait).await;
             }
             Step::OtherModel | Step::Tell => return Err(best),
@@ -155,11 +155,12 @@ impl Failures {
         self.0.as_ref().is_some_and(|failure| failure.sign.is_passing())
     }
 
-    fn told(self, record: &mut Record) -> Refusal {
+    fn told(self, worker: &Worker, record: &mut Record) -> Refusal {
         let Some(failure) = self.0 else {
             return ApiError::new(500, ErrorKind::Api, "internal error: nobody was asked; please report it")
                 .into();
         };
+        record.meter = Some(worker.meters.of(&failure.model));
         failure.model.provider.name.clone_into(&mut record.provider);
         failure.model.spec.remote_id.clone_into(&mut record.remote);
         if let Some(exchange) = record.capture.as_ref().filter(|_| failure.attempt != record.attempts) {

@@ -28,6 +28,7 @@ pub(super) async fn messages(
     request_id: &str,
 ) -> Result<HttpResponse, Refusal> {
     let mut record = Record::new(request_id.to_owned());
+    record.meter = Some(worker.meters.unknown());
     let noted = |refusal: Refusal, record: &mut Record| {
         refusal.note(record);
         refusal
@@ -85,6 +86,7 @@ async fn prepare<'w>(
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config.max_body_bytes).await?;
+    record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
         record.capture = capture.open(&record.request_id);
     }
@@ -116,6 +118,7 @@ fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
     record.mark_first_byte();
     record.status = 200;
     record.outcome = Outcome::Done;
+    record.sent = answer.body.len() as u64;
     if let Some(exchange) = &record.capture {
         exchange.client_piece(&Bytes::copy_from_slice(&answer.body));
     }
@@ -139,6 +142,7 @@ fn local(converted: Converted, mut record: Record) -> HttpResponse {
     note(&mut record, &translator.summary());
     record.status = 200;
     record.outcome = Outcome::Done;
+    record.sent = out.len() as u64;
     let out = Bytes::from(out);
     if let Some(exchange) = &record.capture {
         exchange.client_piece(&out);

@@ -6,16 +6,19 @@ mod attempt;
 mod auth;
 mod clocks;
 mod count_tokens;
+mod current;
 mod drain;
 mod failover;
 mod ids;
 mod intake;
 mod listen;
 mod messages;
+mod meters;
 mod models;
 mod probe;
 mod pump;
 mod reading;
+mod reload;
 mod reply;
 mod source;
 #[cfg(test)]
@@ -26,3 +29,4 @@ mod whole;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
+pub use reload::{Reload, ReloadError, Reloaded};

@@ -8,10 +8,22 @@ use actix_web::http::header::CONTENT_TYPE;
 
 use super::app::Worker;
 use super::reply::json;
+use crate::observe::metrics::{self, Now};
 
 /// `/status`, `/health`, `/`: the process is alive.
 pub(super) fn health() -> HttpResponse {
     json(r#"{"message":"claude-proxy","health":"ok"}"#)
+}
+
+/// `/metrics`: Prometheus's text format.
+pub(super) fn metrics(worker: &Worker) -> HttpResponse {
+    worker.meters.rest(worker.upstreams.resting(Instant::now()));
+    let now = Now {
+        running: worker.gate.load().running(),
+        limit: worker.gate.limit(),
+        generation: worker.generation,
+    };
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, metrics::CONTENT_TYPE)).body(worker.metrics.text(&now))
 }
 
 /// `/ready`: for load balancers; no from the first moment of the way out, and while there is no

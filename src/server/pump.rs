@@ -42,6 +42,7 @@ impl Pump {
         let Opened { source, events, broken } = opened;
         record.status = 200;
         record.mark_first_byte();
+        record.begin_stream();
         let deadline = source.worker.drain.deadline();
         let mut pump = Self {
             source,
@@ -55,7 +56,7 @@ impl Pump {
         };
         let mut opening = events;
         if let Some(error) = broken {
-            pump.end_with(&error, &mut opening);
+            pump.fail(&error, &mut opening);
         }
         pump.opening = opening;
         pump
@@ -78,7 +79,7 @@ impl Pump {
                 return true;
             }
             Err(error) => {
-                self.end_with(&error, out);
+                self.fail(&error, out);
                 return true;
             }
             Ok(Step::Batch) => return false,
@@ -101,19 +102,20 @@ impl Pump {
                 self.source.upstream = None;
                 match self.source.flow.settle(out) {
                     Ok(()) => self.end_well(),
-                    Err(error) => self.end_with(&error, out),
+                    Err(error) => self.fail(&error, out),
                 }
                 true
             }
             due => {
-                self.end_with(&self.source.overdue(due), out);
+                self.fail(&self.source.overdue(due), out);
                 true
             }
         }
     }
 
-    /// What the client gets, for the capture.
-    fn show(&self, bytes: &Bytes) {
+    /// What the client gets, for the capture and the count.
+    fn show(&mut self, bytes: &Bytes) {
+        self.record.sent += bytes.len() as u64;
         if let Some(exchange) = &self.record.capture {
             exchange.client_piece(bytes);
         }
@@ -122,6 +124,12 @@ impl Pump {
     fn end_well(&mut self) {
         self.over = true;
         self.record.outcome = Outcome::Done;
+    }
+
+    /// The upstream did it.
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        self.source.blame();
+        self.end_with(error, out);
     }
 
     fn end_with(&mut self, error: &ApiError, out: &mut Vec<u8>) {
@@ -144,6 +152,7 @@ impl Pump {
         error.write(&self.record.request_id, out);
         out.extend_from_slice(b"\n\n");
         self.broken = true;
+        self.source.worker.metrics.panicked();
         self.record.outcome = Outcome::Panicked;
     }
 }

@@ -69,9 +69,10 @@ impl Refusal {
         record.status = self.error.status;
         record.outcome = Outcome::Refused;
         record.error.clone_from(&self.error.message);
+        let mut body = Vec::with_capacity(256);
+        self.error.write(&record.request_id, &mut body);
+        record.sent = body.len() as u64;
         if let Some(exchange) = &record.capture {
-            let mut body = Vec::with_capacity(256);
-            self.error.write(&record.request_id, &mut body);
             exchange.client_piece(&body.into());
         }
     }

@@ -10,6 +10,7 @@ use super::clocks::{Clocks, Due, Phase};
 use crate::config::Provider;
 use crate::convert::{Flow, Form};
 use crate::observe::log;
+use crate::observe::metrics::FaultStage;
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::ApiError;
@@ -92,7 +93,8 @@ impl Source {
                 }
             }
         })
-        .await?;
+        .await;
+        let broken = broken.inspect_err(|_| self.blame())?;
         self.clocks.send();
         Ok(Opened { source: self, events, broken })
     }
@@ -173,6 +175,11 @@ impl Source {
             Due::Idle(limit) => self.told(Cause::Idle(limit)),
             Due::Ping | Due::Commit | Due::Settled => ApiError::bad_gateway(""),
         }
+    }
+
+    /// Counts that the upstream failed in its answer.
+    pub(super) fn blame(&self) {
+        self.worker.meters.fault(&self.provider, FaultStage::Body);
     }
 
     /// Blots keys out of what an upstream said.

@@ -79,6 +79,16 @@ fn a_panic_costs_one_request() {
 
     let answer = ask(addr, "GET /health HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let metrics = ask(addr, "GET /metrics HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n");
+    for line in [
+        "claude_proxy_panics_total 2",
+        "claude_proxy_http_responses_total{endpoint=\"other\",status=\"500\"} 1",
+        "claude_proxy_requests_total{model=\"m\",provider=\"127.0.0.1\",status=\"200\",outcome=\"panicked\"} 1",
+        "claude_proxy_streams_in_flight{model=\"m\",provider=\"127.0.0.1\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     stop.send(()).unwrap();
     stop.send(()).unwrap();
     proxy.join().unwrap();

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use actix_web::http::header::HeaderValue;
 
-use crate::config::{Config, Model, Provider};
-use crate::upstream::health::{Health, Lease, ProviderHealth, Rest};
+use super::app::Shared;
+use crate::config::{Model, Provider};
+use crate::upstream::health::{Lease, ProviderHealth, Rest};
 use crate::upstream::{Client, Endpoint, Fault};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// One provider.
 pub(super) struct Upstream {
     provider: Arc<Provider>,
+    client: Client,
     /// One for each key, in the order of the configuration.
     endpoints: Vec<Result<Endpoint, ApiError>>,
     pub(super) health: ProviderHealth,
@@ -25,12 +27,16 @@ pub(super) struct Upstream {
 pub(super) struct Upstreams(Vec<Upstream>);
 
 impl Upstreams {
-    pub(super) fn new(config: &Config, client: &Client, health: &Health) -> Self {
+    /// `before`: those of the configuration before. Connections that this one would open in the
+    /// same way are used further; the others end with their requests.
+    pub(super) fn new(shared: &Shared, before: Option<&Self>) -> Self {
+        let Shared { config, health, .. } = shared;
         let mut all: Vec<Upstream> = Vec::new();
         for Model { provider, .. } in config.models.iter().map(|m| &**m) {
             if all.iter().any(|u| Arc::ptr_eq(&u.provider, provider)) {
                 continue;
             }
+            let client = client(shared, provider, before);
             let told = |fault: Fault| fault.api_error(&provider.name);
             all.push(Upstream {
                 endpoints: provider
@@ -41,9 +47,15 @@ impl Upstreams {
                 health: health.of(provider),
                 shown: HeaderValue::from_str(&printable(&provider.name)).ok(),
                 provider: Arc::clone(provider),
+                client,
             });
         }
         Self(all)
+    }
+
+    /// Which of them rest now.
+    pub(super) fn resting(&self, now: Instant) -> impl Iterator<Item = (&Provider, bool)> {
+        self.0.iter().map(move |u| (&*u.provider, u.health.is_resting(now)))
     }
 
     /// One of them at least has a chance to answer. True without any: then that is no reason.
@@ -62,6 +74,17 @@ impl Upstream {
     pub(super) fn endpoint(&self, key: usize) -> Result<&Endpoint, ApiError> {
         let found = self.endpoints.get(key).ok_or_else(|| internal("a key that is not there"))?;
         found.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Each provider has connections of its own, which end with it.
+fn client(shared: &Shared, provider: &Provider, before: Option<&Upstreams>) -> Client {
+    let (tls, connect) = (shared.tls.as_ref(), shared.config.connect_timeout);
+    let known = before
+        .and_then(|before| before.0.iter().find(|u| u.provider.completions_url == provider.completions_url));
+    match known {
+        Some(known) if known.client.connects_like(tls, connect) => known.client.clone(),
+        _ => Client::new(tls.cloned(), connect),
     }
 }
 

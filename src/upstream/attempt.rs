@@ -20,7 +20,7 @@ use super::client::{Client, Endpoint};
 use super::crossing::Crossing;
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, Retry, Stage};
-use crate::config::Provider;
+use crate::config::{Provider, Secret};
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +155,20 @@ impl Client {
     /// # Errors
     /// As [`Endpoint::send`].
     pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
-        let key = provider.first_key();
+        self.get_with(provider, provider.first_key(), url, limits).await
+    }
+
+    /// As [`Client::get`], with a certain key.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn get_with(
+        &self,
+        provider: &Provider,
+        key: &Secret,
+        url: &str,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
         let request = self.freeze(provider, key, Method::GET, url, "application/json")?;
         // awc does not ask for a body that is empty, so nothing tells when the connection is ready.
         let limits = Limits { connect: limits.answer, ..limits };

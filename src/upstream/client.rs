@@ -18,13 +18,15 @@ use crate::config::{Api, Provider, Secret};
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections to all providers of one worker.
+/// Connections, opened in one way.
 #[derive(Clone)]
 pub struct Client {
     pooled: awc::Client,
     /// Every request opens a connection of its own: for a second attempt, which must not find
     /// the next dead connection in the pool.
     fresh: awc::Client,
+    tls: Option<Arc<ClientConfig>>,
+    connect: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -37,7 +39,17 @@ impl Client {
     /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
     /// Without `tls`, `https` URLs cannot be asked.
     pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
-        Self { pooled: awc(tls.clone(), connect), fresh: awc(tls, connect) }
+        Self { pooled: awc(tls.clone(), connect), fresh: awc(tls.clone(), connect), tls, connect }
+    }
+
+    /// Whether [`Client::new`] with these would open connections in the same way.
+    pub fn connects_like(&self, tls: Option<&Arc<ClientConfig>>, connect: Duration) -> bool {
+        let same = match (&self.tls, tls) {
+            (Some(ours), Some(tls)) => Arc::ptr_eq(ours, tls),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.connect == connect
     }
 
     /// Everything of a request to this provider with this key that is always the same, made once.

@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn luck_spreads_second_attempts() {
-        for (luck, wait) in [(0.0, 0 * MS), (0.4, 100 * MS), (1.0, 250 * MS), (9.0, 250 * MS), (-1.0, 0 * MS)]
+        for (luck, wait) in
+            [(0.0, Duration::ZERO), (0.4, 100 * MS), (1.0, 250 * MS), (9.0, 250 * MS), (-1.0, Duration::ZERO)]
         {
             assert_eq!(decide(&refused(503), &POOR, luck), Step::Again(wait));
         }

@@ -62,7 +62,7 @@ fn none_is_invented() {
         let answer = post(proxy.addr, &message("hi", stream));
         assert_eq!((answer.status, answer.header("retry-after")), (429, None));
     }
-    let up = Upstream::start(|conn| conn.close());
+    let up = Upstream::start(upstream::Conn::close);
     let proxy = Proxy::start(config(&up.base()));
     for _ in 0..8 {
         let answer = post(proxy.addr, &message("hi", true));

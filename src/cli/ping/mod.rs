@@ -9,6 +9,7 @@ mod examine;
 mod fit;
 mod hint;
 mod judge;
+mod keys;
 mod native;
 mod once;
 mod probe;

@@ -61,6 +61,8 @@ enum Told {
         id: u64,
         meta: Box<Meta>,
     },
+    /// More words that must not be written.
+    Secrets(Vec<String>),
     End,
 }
 
@@ -107,6 +109,11 @@ impl Capture {
     /// Where the exchanges are.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// More that is replaced wherever it occurs, from the next piece on.
+    pub fn conceal(&self, secrets: impl IntoIterator<Item = String>) {
+        let _ = self.sender.send(Told::Secrets(secrets.into_iter().collect()));
     }
 
     /// A new exchange; none while the disk is too far behind.

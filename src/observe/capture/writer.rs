@@ -84,6 +84,7 @@ impl Writer {
                 }
             }
             Told::Closed { id, meta } => self.close(id, *meta),
+            Told::Secrets(secrets) => self.blot.add(secrets),
             Told::End => {}
         }
     }

@@ -1,5 +1,7 @@
 //! A claude-proxy before a claude-proxy.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::grammar;
@@ -11,7 +13,7 @@ use crate::support::*;
 fn the_demo_behind_it_answers_in_both_forms() {
     let demo = Program::start(&["serve", "--demo", "--port", "0"], "");
     let mut config = native(&format!("http://{}", demo.addr()));
-    let model = std::sync::Arc::get_mut(&mut config.models[0]).unwrap();
+    let model = Arc::get_mut(&mut config.models[0]).unwrap();
     model.spec.remote_id = "demo".to_owned();
     model.spec.reasoning = Some(true);
     let front = Proxy::start(config);

@@ -195,8 +195,8 @@ fn three_things_cross_besides_the_body() {
 fn what_the_configuration_says_of_headers_stays() {
     let up = Upstream::answering(http(200, &[JSON], MESSAGE));
     let mut config = native(&up.base());
-    let mut model = std::sync::Arc::try_unwrap(config.models.remove(0)).unwrap();
-    let mut provider = std::sync::Arc::try_unwrap(model.provider).unwrap();
+    let mut model = Arc::try_unwrap(config.models.remove(0)).unwrap();
+    let mut provider = Arc::try_unwrap(model.provider).unwrap();
     provider.headers = [
         ("Anthropic-Version", "2023-06-01"),
         ("anthropic-beta", "from-config"),
@@ -204,8 +204,8 @@ fn what_the_configuration_says_of_headers_stays() {
     ]
     .map(|(name, value)| (name.to_owned(), Secret::new(value)))
     .to_vec();
-    model.provider = std::sync::Arc::new(provider);
-    config.models.push(std::sync::Arc::new(model));
+    model.provider = Arc::new(provider);
+    config.models.push(Arc::new(model));
     let proxy = Proxy::start(config);
     let client = [("anthropic-version", "2026-10-21"), ("anthropic-beta", "from-client")];
     ask(proxy.addr, "POST", "/v1/messages", &client, &message("hi", false));

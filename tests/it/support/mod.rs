@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod config;
+pub mod metrics;
 pub mod native;
 pub mod program;
 pub mod proxy;

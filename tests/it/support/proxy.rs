@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::{Bound, Server};
+use claude_proxy::server::{Bound, Reload, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
     pub addr: SocketAddr,
+    pub reload: Reload,
     stop: UnboundedSender<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,12 +28,12 @@ impl Proxy {
             actix_rt::System::new().block_on(async {
                 let mut bound = Server::bind(Arc::new(config)).unwrap();
                 tell(&mut bound);
-                told.send(bound.addr()).unwrap();
+                told.send((bound.addr(), bound.reload())).unwrap();
                 bound.run(stopped).await.unwrap();
             });
         });
-        let addr = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
-        Self { addr, stop, thread: Some(thread) }
+        let (addr, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, reload, stop, thread: Some(thread) }
     }
 
     /// What SIGTERM does.
