@@ -301,9 +301,9 @@ mod tests {
                 ends.push(d.boundary());
             }
         }
-        let text = |end: u64| String::from_utf8_lossy(&stream[..end as usize]).into_owned();
-        let lines: Vec<String> =
-            ends.iter().zip(&ends[1..]).map(|(from, to)| text(*to)[text(*from).len()..].to_owned()).collect();
+        let text =
+            |from: u64, to: u64| String::from_utf8_lossy(&stream[from as usize..to as usize]).into_owned();
+        let lines: Vec<String> = ends.iter().zip(&ends[1..]).map(|(from, to)| text(*from, *to)).collect();
         let want = [
             "\u{feff}: hi\n",
             "\n",

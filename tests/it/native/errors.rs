@@ -140,7 +140,7 @@ fn a_whole_answer_that_is_cut_is_none() {
     let up = Upstream::start(move |mut conn| {
         while let Some(seen) = conn.request() {
             let cut: usize = seen.json()["messages"][0]["content"].as_str().unwrap().parse().unwrap();
-            if cut % 2 == 0 {
+            if cut.is_multiple_of(2) {
                 // Framed as if it were whole.
                 conn.write(http(200, &[JSON], &MESSAGE[..cut]));
             } else {

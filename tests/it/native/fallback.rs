@@ -154,7 +154,7 @@ fn a_conversation_over_both() {
         json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": "{\"n\":1}"}}]}}]}),
         json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
     ];
-    let says: String = chunks.iter().map(|c| format!("data: {c}\n\n")).collect();
+    let says = chunks.map(|c| format!("data: {c}\n\n")).concat();
     let up = Upstream::start(move |mut conn| {
         // Once; then it is gone.
         if conn.number == 0 && conn.request().is_some() {

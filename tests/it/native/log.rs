@@ -109,6 +109,34 @@ fn the_log_line_has_tokens_and_stop_reason() {
 }
 
 #[test]
+fn metrics_count_it_like_the_others() {
+    let up = upstream();
+    let proxy = Proxy::start(crate::support::native::native(&up.base()));
+    // The key is another: everything is refused.
+    for stream in [false, true] {
+        assert_eq!(post(proxy.addr, &message("hi", stream)).status, 400);
+    }
+    let mut config = crate::support::native::native(&up.base());
+    crate::support::config::keys(&mut config, &[KEY]);
+    let proxy_2 = Proxy::start(config);
+    for stream in [false, true] {
+        assert_eq!(post(proxy_2.addr, &message("hi", stream)).status, 200);
+    }
+    assert_eq!(post(proxy_2.addr, &message("cut", true)).status, 200);
+    let sum = |proxy: &Proxy, name: &str, labels: &[(&str, &str)]| {
+        crate::support::metrics::Metrics::of(proxy.addr, None)
+            .sum(&format!("claude_proxy_{name}_total"), labels)
+    };
+    eventually("three are counted", || sum(&proxy_2, "requests", &[("provider", "messages.example")]) == 3);
+    assert_eq!(sum(&proxy_2, "requests", &[("outcome", "failed")]), 1);
+    assert_eq!(sum(&proxy_2, "tokens", &[("kind", "input")]), 3 * 25);
+    assert_eq!(sum(&proxy_2, "tokens", &[("kind", "cache_read")]), 3 * 9);
+    assert_eq!(sum(&proxy_2, "tokens", &[("kind", "output")]), 3 * 15);
+    assert_eq!(sum(&proxy_2, "upstream_attempts", &[("result", "ok")]), 3);
+    eventually("two are counted", || sum(&proxy, "upstream_attempts", &[("result", "http_4xx")]) == 2);
+}
+
+#[test]
 fn a_captured_exchange_replays_byte_for_byte() {
     let up = upstream();
     let dir = Dir::new("native-capture");
