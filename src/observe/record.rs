@@ -198,7 +198,6 @@ impl Drop for Record {
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
-            upstream_request_id = %self.upstream_request_id,
             attempts = self.attempts,
             retries = self.retries,
             rotations = self.rotations,
@@ -213,6 +212,7 @@ impl Drop for Record {
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),
+            upstream_request_id = %self.upstream_request_id,
             error = %self.error,
             "request"
         );
