@@ -192,9 +192,9 @@ async fn ask(
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
     };
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
-    record.attempts += u32::from(resent);
-    record.retries += u32::from(resent);
     if resent {
+        record.attempts += 1;
+        record.retry();
         // The one that was lost on a dead connection.
         worker.meters.asking(&call.model.provider).done(Attempt::Fault(FaultStage::Head));
     }

@@ -39,10 +39,10 @@ pub(super) async fn answer<'w>(
             Ok(answered) => return Ok((answered, candidate.upstream)),
             Err(failure) => failure,
         };
-        let last = failure.sign.is_of_the_request();
+        let goes_on = failure.sign.goes_on(candidate.stands_in);
         let told = failure.refusal.error.message.clone();
         failures.add(failure);
-        let Some(bytes) = bytes.as_ref().filter(|_| !last) else { break };
+        let Some(bytes) = bytes.as_ref().filter(|_| goes_on) else { break };
         // Where nothing gives hope for a second request, those that rest get a chance.
         let next = candidates
             .next(Instant::now())
@@ -87,9 +87,11 @@ async fn of_one(
         if !tried.contains(&index) {
             tried.push(index);
         }
-        record.attempts += 1;
         let asked = match candidate.upstream.endpoint(index) {
-            Ok(endpoint) => attempt(worker, call, endpoint, began, record).await,
+            Ok(endpoint) => {
+                record.attempts += 1;
+                attempt(worker, call, endpoint, began, record).await
+            }
             Err(error) => Err(Failure::unsendable(error, &call.model)),
         };
         let failure = match asked {
@@ -109,6 +111,7 @@ async fn of_one(
             tried_again: second.is_some(),
             other_key: health.has_other_key(now, &tried),
             other_model,
+            stands_in: candidate.stands_in,
             resting: health.is_resting(now),
             left: limit.saturating_sub(began.elapsed()),
         };

@@ -100,6 +100,11 @@ async fn prepare<'w>(
     let model = config.route(name).ok_or_else(|| models::unknown(config, name))?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
     let candidate = candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, name))??;
+    if candidate.stands_in {
+        // Its provider rests.
+        record.meter = Some(worker.meters.of(model));
+        record.fall_back();
+    }
     let prepared = Call::prepare(worker, asking, &mut reading, &candidate.model, record)?;
     let bytes = candidates.has_more().then_some(bytes);
     Ok(Ready { candidates, candidate, prepared, bytes })

@@ -112,6 +112,8 @@ fn printable(name: &str) -> String {
 pub(super) struct Candidates<'w> {
     upstreams: &'w Upstreams,
     chain: std::vec::IntoIter<Arc<Model>>,
+    /// The one that the client asked for.
+    wanted: Option<Arc<Model>>,
     /// None was asked so far.
     untouched: bool,
     /// The best of those that rest.
@@ -122,24 +124,27 @@ pub(super) struct Candidates<'w> {
 pub(super) struct Candidate<'w> {
     pub(super) model: Arc<Model>,
     pub(super) upstream: &'w Upstream,
-    pub(super) _lease: Lease,
+    /// It is not the one that the client asked for.
+    pub(super) stands_in: bool,
+    _lease: Lease,
 }
 
 impl<'w> Candidates<'w> {
     pub(super) fn new(upstreams: &'w Upstreams, chain: Vec<Arc<Model>>) -> Self {
-        Self { upstreams, chain: chain.into_iter(), untouched: true, resting: None }
+        let wanted = chain.first().cloned();
+        Self { upstreams, chain: chain.into_iter(), wanted, untouched: true, resting: None }
     }
 
     /// The next one; none: that was all.
     pub(super) fn next(&mut self, now: Instant) -> Option<Result<Candidate<'w>, ApiError>> {
-        for model in self.chain.by_ref() {
+        while let Some(model) = self.chain.next() {
             let upstream = match self.upstreams.of(&model) {
                 Ok(upstream) => upstream,
                 Err(error) => return Some(Err(error)),
             };
             if let Some(lease) = upstream.health.enter(now) {
                 self.untouched = false;
-                return Some(Ok(Candidate { model, upstream, _lease: lease }));
+                return Some(Ok(self.candidate(model, upstream, lease)));
             }
             let rest = upstream.health.rest(now);
             if self.resting.as_ref().is_none_or(|(best, _)| rest < *best) {
@@ -154,7 +159,12 @@ impl<'w> Candidates<'w> {
         let (_, model) = self.resting.take()?;
         self.untouched = false;
         let upstream = self.upstreams.of(&model);
-        Some(upstream.map(|upstream| Candidate { model, upstream, _lease: Lease::default() }))
+        Some(upstream.map(|upstream| self.candidate(model, upstream, Lease::default())))
+    }
+
+    fn candidate(&self, model: Arc<Model>, upstream: &'w Upstream, lease: Lease) -> Candidate<'w> {
+        let stands_in = !self.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &model));
+        Candidate { model, upstream, stands_in, _lease: lease }
     }
 
     /// Whether [`Candidates::next`] or [`Candidates::last_resort`] may have another one.

@@ -61,7 +61,8 @@ impl Sign {
     /// Of an error that was read from an answer.
     pub fn of_error(error: &ApiError) -> Self {
         let what = match (error.upstream_status, error.status) {
-            (Some(status), _) => What::Refused(status),
+            // Of ours, 4xx are words about the request.
+            (Some(status), _) | (None, status @ 400..500) => What::Refused(status),
             (None, 504) => What::Late,
             (None, _) => What::Broken,
         };
@@ -82,6 +83,12 @@ impl Sign {
             What::Refused(_) => true,
             _ => false,
         }
+    }
+
+    /// Another model may be asked after this. A complaint about the request ends it only if it
+    /// comes from the model that was asked for: a fallback may have a smaller context.
+    pub fn goes_on(&self, stands_in: bool) -> bool {
+        stands_in || !self.is_of_the_request()
     }
 
     /// Trying again later may help.
@@ -123,6 +130,8 @@ pub struct Situation {
     pub other_key: bool,
     /// There is another model that may be asked.
     pub other_model: bool,
+    /// The model is not the one that the client asked for: it stands in for that.
+    pub stands_in: bool,
     /// The provider rests: it has failed too often of late.
     pub resting: bool,
     /// What is left of the time for this model's answer.
@@ -150,7 +159,7 @@ pub fn decide(sign: &Sign, now: &Situation, luck: f64) -> Step {
     if let Some(wait) = again(sign, now, luck) {
         return Step::Again(wait);
     }
-    if sign.is_of_the_request() || !now.other_model { Step::Tell } else { Step::OtherModel }
+    if now.other_model && sign.goes_on(now.stands_in) { Step::OtherModel } else { Step::Tell }
 }
 
 fn again(sign: &Sign, now: &Situation, luck: f64) -> Option<Duration> {
@@ -208,6 +217,7 @@ mod tests {
         tried_again: false,
         other_key: true,
         other_model: true,
+        stands_in: false,
         resting: false,
         left: Duration::from_secs(300),
     };
@@ -283,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_fallback_complains_of_is_its_own_affair() {
+        for status in [400, 413, 422] {
+            let stands_in = Situation { stands_in: true, ..RICH };
+            assert_eq!(decide(&refused(status), &stands_in, 0.5), Step::OtherModel);
+            let last = Situation { other_model: false, ..stands_in };
+            assert_eq!(decide(&refused(status), &last, 0.5), Step::Tell);
+        }
+    }
+
+    #[test]
     fn luck_spreads_second_attempts() {
         for (luck, wait) in
             [(0.0, Duration::ZERO), (0.4, 100 * MS), (1.0, 250 * MS), (9.0, 250 * MS), (-1.0, Duration::ZERO)]
@@ -344,6 +364,12 @@ mod tests {
             taken.push(clone.take(running).unwrap());
             assert!(budget.take(running).is_none());
         }
+    }
+
+    #[test]
+    fn our_own_complaint_is_about_the_request() {
+        assert!(Sign::of_error(&ApiError::invalid_request("m")).is_of_the_request());
+        assert_eq!(Sign::of_error(&ApiError::bad_gateway("m")).what, What::Broken);
     }
 
     #[test]

@@ -321,6 +321,30 @@ fn the_error_that_is_told() {
     assert!(answer.error().1.contains("because"));
 }
 
+/// A fallback whose context is smaller must not make the client shorten its conversation.
+#[test]
+fn a_fallback_that_complains_of_the_request_is_passed_over() {
+    let overflow = || {
+        Upstream::answering(http(400, &[], r#"{"error":{"message":"maximum context length is 5 tokens"}}"#))
+    };
+    let (first, small, large) = (refusing(503, &[]), overflow(), fine("from the third"));
+    let bases = [first.base(), small.base(), large.base()];
+    let chained: Vec<(&str, &str)> = bases.iter().map(|b| (b.as_str(), "generic")).collect();
+    let proxy = Proxy::start(chain(&chained));
+    assert_eq!(post(proxy.addr, &message("hi", true)).text(), "from the third");
+    let proxy = Proxy::start(chain(&chained[..2]));
+    for n in 0..6 {
+        // Also when the first one rests and is passed over at first.
+        let answer = post(proxy.addr, &message("hi", n % 2 == 0));
+        assert_eq!((answer.status, answer.header("x-claude-proxy-provider")), (529, Some("m")), "{n}");
+    }
+    // From the model that was asked for it is the truth, whatever others would say.
+    let proxy = Proxy::start(chain(&[chained[1], chained[2]]));
+    let answer = post(proxy.addr, &message("hi", true));
+    assert_eq!(answer.status, 400);
+    assert!(answer.error().1.contains("prompt is too long"), "{:?}", answer.error());
+}
+
 /// A name of the configuration that is no header value as it stands.
 #[test]
 fn the_providers_name_is_one_header_line() {

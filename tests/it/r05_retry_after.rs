@@ -30,6 +30,27 @@ fn retry_after_crosses_where_waiting_helps_and_is_never_invented() {
     assert_eq!((answer.status, answer.header("retry-after")), (429, None));
 }
 
+/// Its other word on trying again: a no is passed on, a yes is for the client to find out.
+#[test]
+fn x_should_retry_is_passed_on_where_it_says_no() {
+    for (status, said, told) in [
+        (429, "false", Some("false")),
+        (503, "false", Some("false")),
+        (429, "true", None),
+        (429, "maybe", None),
+    ] {
+        let up = Upstream::answering(http(status, &[("x-should-retry", said)], "{}"));
+        let proxy = Proxy::start(config(&up.base()));
+        for stream in [false, true] {
+            assert_eq!(
+                post(proxy.addr, &message("hi", stream)).header("x-should-retry"),
+                told,
+                "{status} {said}"
+            );
+        }
+    }
+}
+
 /// As the upstream wrote it, whichever of the two it is, also where it is too odd to be waited for.
 #[test]
 fn each_is_passed_on_as_it_is() {

@@ -98,6 +98,26 @@ fn five_faults_then_a_rest_then_one_probe() {
     assert_eq!(first.seen().len(), 8);
 }
 
+#[test]
+fn a_probe_whose_client_leaves_is_no_verdict() {
+    let ((first, mood), (second, _)) = (moody(), moody());
+    let proxy = Proxy::start_with(chain(&[(&first.base(), "generic"), (&second.base(), "generic")]), short);
+    mood.store(BAD, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(provider(&proxy), "f1");
+    }
+    std::thread::sleep(REST + REST / 5);
+    mood.store(HANGS, Ordering::SeqCst);
+    let mut client = Client::connect(proxy.addr);
+    client.send("POST", "/v1/messages", &[], &message("hi", false));
+    eventually("it probes", || first.seen().len() == 6);
+    assert_eq!(provider(&proxy), "f1", "others do not wait for the probe");
+    drop(client);
+    mood.store(FINE, Ordering::SeqCst);
+    eventually("the next one may probe", || provider(&proxy) == "m");
+    assert_eq!(first.seen().len(), 7);
+}
+
 /// A provider that cannot be reached, or does not answer in time, is no better than one that
 /// answers 500; what it says of one request is no fault.
 #[test]
@@ -322,6 +342,43 @@ fn a_limit_is_the_better_hope() {
     mood.store(BAD, Ordering::SeqCst);
     assert_eq!(post(proxy.addr, &message("hi", false)).status, 429);
     assert_eq!((up.seen().len(), second.seen().len()), (2, 2));
+}
+
+/// Who rests goes on resting when the configuration is read again; a new key or a new address is
+/// somebody else.
+#[test]
+fn a_reload_wakes_nobody() {
+    let ((first, mood), (second, _)) = (moody(), moody());
+    let both = |path: &str| {
+        let mut config = chain(&[(&first.base(), "generic"), (&second.base(), "generic")]);
+        let model = Arc::get_mut(&mut config.models[0]).unwrap();
+        let mut provider = claude_proxy::config::Provider::clone(&model.provider);
+        provider.base_url.push_str(path);
+        model.provider = Arc::new(provider);
+        config
+    };
+    mood.store(BAD, Ordering::SeqCst);
+    let proxy = Proxy::start(both(""));
+    for _ in 0..7 {
+        assert_eq!(provider(&proxy), "f1");
+    }
+    assert_eq!(first.seen().len(), 5);
+    proxy.reload.apply(both("")).unwrap();
+    assert_eq!(provider(&proxy), "f1");
+    assert_eq!(first.seen().len(), 5, "it still rests");
+    proxy.reload.apply(both("/elsewhere")).unwrap();
+    assert_eq!(provider(&proxy), "f1");
+    assert_eq!(first.seen().len(), 6, "nothing is known of this one");
+
+    let up = keyed(|key| if key == "a" { http(401, &[], "{}") } else { ok(&completion("fine")) });
+    let proxy = Proxy::start(several(&up, &["a", "b"]));
+    assert_eq!(post(proxy.addr, &message("hi", false)).status, 200);
+    assert_eq!(keys_seen(&up), "ab");
+    proxy.reload.apply(several(&up, &["c", "a"])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(post(proxy.addr, &message("hi", false)).status, 200);
+    }
+    assert_eq!(keys_seen(&up), "abccc", "the refused one rests, the new one does not");
 }
 
 /// Keys and providers by name, in the log as well: none of the keys is shown.
