@@ -6,6 +6,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{JSON, MESSAGE, SSE, STREAM, error};
+use crate::support::config as support_config;
+use crate::support::metrics::Metrics;
 use crate::support::program::Program;
 use crate::support::upstream::http;
 use crate::support::*;
@@ -111,21 +113,20 @@ fn the_log_line_has_tokens_and_stop_reason() {
 #[test]
 fn metrics_count_it_like_the_others() {
     let up = upstream();
-    let proxy = Proxy::start(crate::support::native::native(&up.base()));
+    let proxy = Proxy::start(native::native(&up.base()));
     // The key is another: everything is refused.
     for stream in [false, true] {
         assert_eq!(post(proxy.addr, &message("hi", stream)).status, 400);
     }
-    let mut config = crate::support::native::native(&up.base());
-    crate::support::config::keys(&mut config, &[KEY]);
+    let mut config = native::native(&up.base());
+    support_config::keys(&mut config, &[KEY]);
     let proxy_2 = Proxy::start(config);
     for stream in [false, true] {
         assert_eq!(post(proxy_2.addr, &message("hi", stream)).status, 200);
     }
     assert_eq!(post(proxy_2.addr, &message("cut", true)).status, 200);
     let sum = |proxy: &Proxy, name: &str, labels: &[(&str, &str)]| {
-        crate::support::metrics::Metrics::of(proxy.addr, None)
-            .sum(&format!("claude_proxy_{name}_total"), labels)
+        Metrics::of(proxy.addr, None).sum(&format!("claude_proxy_{name}_total"), labels)
     };
     eventually("three are counted", || sum(&proxy_2, "requests", &[("provider", "messages.example")]) == 3);
     assert_eq!(sum(&proxy_2, "requests", &[("outcome", "failed")]), 1);
