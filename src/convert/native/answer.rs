@@ -37,10 +37,7 @@ pub fn answer(body: &[u8], provider: &str) -> Result<Summary, ApiError> {
     Err(bad(provider, "its answer is no Anthropic message: does it speak the Messages API at that address?"))
 }
 
-/// A stream was asked for, and this came.
-///
-/// # Errors
-/// Always.
+/// A stream was asked for, and this came: what is wrong with that.
 pub(super) fn instead_of_stream(body: &[u8], provider: &str) -> ApiError {
     match answer(body, provider) {
         Ok(_) => bad(provider, "it sent a whole message although a stream was asked for"),
@@ -48,10 +45,10 @@ pub(super) fn instead_of_stream(body: &[u8], provider: &str) -> ApiError {
     }
 }
 
-/// What came for a request that wanted no stream.
+/// Whether what came fits a request that wanted no stream.
 ///
 /// # Errors
-/// A stream came.
+/// 502: it is a stream.
 pub fn check_form(form: Form, provider: &str) -> Result<(), ApiError> {
     match form {
         Form::Whole => Ok(()),

@@ -402,6 +402,10 @@ mod tests {
         let told =
             pass(&mut error, [&b"data: {\"error\":{\"message\":\"m\",\"code\":429}}\n\n"[..]]).unwrap_err();
         assert_eq!(told.status, 429);
+        let mut noise = relay();
+        let sign_of_life = "data:\n\ndata: [DONE]\n\n";
+        assert_eq!(pass(&mut noise, [sign_of_life.as_bytes()]).unwrap().0, sign_of_life);
+        assert!(!noise.started() && noise.end(&mut Vec::new()).is_err());
         let mut empty = relay();
         assert_eq!(empty.end(&mut Vec::new()).unwrap_err().status, 502);
     }

@@ -11,7 +11,7 @@ use crate::wire::sse::is_done;
 /// What an event is to a proxy.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A sign of life.
+    /// A sign of life, and no more.
     Ping,
     /// `message_stop`.
     Stop,
@@ -53,7 +53,8 @@ impl Seen {
             b"message_stop" => return Kind::Stop,
             b"ping" => return Kind::Ping,
             b"error" => return Kind::Error(error(200, data, &self.provider)),
-            b"" if !started && !is_done(data) => return Kind::Error(self.foreign(data)),
+            b"" if !started && (data.trim_ascii().is_empty() || is_done(data)) => return Kind::Ping,
+            b"" if !started => return Kind::Error(self.foreign(data)),
             _ => {}
         }
         Kind::Other
