@@ -15,7 +15,7 @@ const MOST: usize = 8;
 
 impl Config {
     /// Who may serve a request for `model`, in the order in which they are asked: the model
-    /// itself, its fallbacks, then theirs. None comes twice; [`MOST`] at all.
+    /// itself, its fallbacks, then theirs. None comes twice; eight at most.
     ///
     /// What stands in the model's own list comes before what its fallbacks add: who writes
     /// `[b, c]` wants `c` after `b`, whatever `b` has.
