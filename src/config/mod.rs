@@ -11,22 +11,25 @@ mod expand;
 mod fallbacks;
 mod file;
 pub mod finding;
+mod identity;
 mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
 mod native;
 mod network;
+mod no_proxy;
 mod options;
 mod provider;
+mod proxy;
 mod read;
+mod roots;
 pub mod route;
 pub mod schema;
 pub mod secret;
 pub mod suggest;
 mod syntax;
 mod tree;
-mod unbuilt;
 mod url;
 
 use std::sync::Arc;
@@ -38,7 +41,10 @@ pub use code::Code;
 pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
+pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
+pub use proxy::{Proxy, authority};
+pub use roots::Roots;
 pub use secret::Secret;
 
 use crate::convert::{ModelSpec, Profile};
@@ -56,7 +62,7 @@ pub struct Config {
     pub upstream_timeout: Duration,
     /// Longest silence between two upstream body bytes. Comments count as bytes.
     pub stream_idle_timeout: Duration,
-    /// Resolve, TCP and TLS together.
+    /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect_timeout: Duration,
     /// An `event: ping` after that much silence towards the client; zero: none.
     pub ping_interval: Duration,
@@ -68,6 +74,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Worker threads.
     pub workers: usize,
+    /// What clients are shown; none: plain HTTP.
+    pub tls: Option<Arc<Identity>>,
     /// Longest body text in a log line, in characters; 0 logs none.
     pub log_body_max_chars: usize,
     /// Longest preview of a streamed answer in the log, in characters; 0 logs none.
@@ -118,12 +126,21 @@ pub struct Provider {
     pub keys: Vec<Secret>,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
+    /// Trusted beside the system's certificates.
+    pub roots: Option<Arc<Roots>>,
+    /// Who is asked for a tunnel to it; none: it is asked directly.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl Provider {
     /// The first of its keys; an empty one if there is none.
     pub fn first_key(&self) -> &Secret {
         self.keys.first().unwrap_or(&secret::NONE)
+    }
+
+    /// Its URL is `https`.
+    pub fn encrypted(&self) -> bool {
+        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
     }
 
     /// Blots the keys and the values of the headers out of the provider's own words.
@@ -133,6 +150,9 @@ impl Provider {
         }
         for (_, value) in &self.headers {
             value.blot(words);
+        }
+        if let Some(proxy) = &self.proxy {
+            proxy.blot(words);
         }
     }
 }
@@ -155,6 +175,11 @@ pub struct Model {
 }
 
 impl Config {
+    /// The provider of each model.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.models.iter().map(|m| &*m.provider)
+    }
+
     /// Every key: what must not be written anywhere.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         const TELLING: [&str; 5] = ["key", "token", "auth", "secret", "cookie"];
@@ -164,7 +189,8 @@ impl Config {
         };
         let theirs = self.models.iter().flat_map(move |m| {
             let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
-            headers.map(|(_, value)| value).chain(&m.provider.keys)
+            let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
+            headers.map(|(_, value)| value).chain(&m.provider.keys).chain(proxy)
         });
         self.ak.iter().chain(theirs)
     }

@@ -243,8 +243,15 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
     let crossing: Headers = answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect();
     let until = answer.began + limits.answer;
     let mut body = answer.body;
-    let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
-    let text = text.unwrap_or_default();
+    let text = if let Some(encoding) = body.encoding() {
+        // Its status and its retry-after are still to be told.
+        Bytes::from(format!(
+            "upstream returned HTTP {status} with a compressed body (content-encoding: {encoding}), which was not asked for"
+        ))
+    } else {
+        let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+        text.unwrap_or_default()
+    };
     let reply = match &call.way {
         Way::Converted(reply) => reply,
         Way::Passed(_) => {

@@ -24,6 +24,7 @@ mod source;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod tls;
 mod upstreams;
 mod whole;
 

@@ -79,12 +79,12 @@ impl Upstream {
 
 /// Each provider has connections of its own, which end with it.
 fn client(shared: &Shared, provider: &Provider, before: Option<&Upstreams>) -> Client {
-    let (tls, connect) = (shared.tls.as_ref(), shared.config.connect_timeout);
+    let (way, connect) = (shared.transports.to(provider), shared.config.connect_timeout);
     let known = before
         .and_then(|before| before.0.iter().find(|u| u.provider.completions_url == provider.completions_url));
     match known {
-        Some(known) if known.client.connects_like(tls, connect) => known.client.clone(),
-        _ => Client::new(tls.cloned(), connect),
+        Some(known) if known.client.connects_like(&way, connect) => known.client.clone(),
+        _ => Client::new(&way, connect),
     }
 }
 

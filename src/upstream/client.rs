@@ -1,6 +1,6 @@
 //! awc, set up as a proxy needs it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use awc::FrozenClientRequest;
@@ -8,24 +8,21 @@ use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use awc::http::{Method, Uri};
-use rustls::ClientConfig;
 
 use super::crossing::{API_KEY, OLDEST, VERSION, places};
 use super::dial::dialler;
 use super::fault::{Cause, Fault, Stage};
+use super::transport::{Transport, Transports};
 use crate::config::{Api, Provider, Secret};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections, opened in one way.
+/// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
-    pooled: awc::Client,
-    /// Every request opens a connection of its own: for a second attempt, which must not find
-    /// the next dead connection in the pool.
-    fresh: awc::Client,
-    tls: Option<Arc<ClientConfig>>,
+    /// One for each way, with connections of its own.
+    ways: Rc<[Way]>,
     connect: Duration,
 }
 
@@ -36,20 +33,16 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
-    /// Without `tls`, `https` URLs cannot be asked.
-    pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
-        Self { pooled: awc(tls.clone(), connect), fresh: awc(tls.clone(), connect), tls, connect }
+    /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
+    /// Only providers that `transports` was made for can be asked.
+    pub fn new(transports: &Transports, connect: Duration) -> Self {
+        let ways = transports.iter().map(|transport| Way::new(transport, connect));
+        Self { ways: ways.collect(), connect }
     }
 
     /// Whether [`Client::new`] with these would open connections in the same way.
-    pub fn connects_like(&self, tls: Option<&Arc<ClientConfig>>, connect: Duration) -> bool {
-        let same = match (&self.tls, tls) {
-            (Some(ours), Some(tls)) => Arc::ptr_eq(ours, tls),
-            (None, None) => true,
-            _ => false,
-        };
-        same && self.connect == connect
+    pub fn connects_like(&self, transports: &Transports, connect: Duration) -> bool {
+        self.connect == connect && self.ways.iter().map(|way| &way.transport).eq(transports.iter())
     }
 
     /// Everything of a request to this provider with this key that is always the same, made once.
@@ -68,6 +61,7 @@ impl Client {
     }
 
     fn endpoint_at(&self, url: &str, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
+        let way = self.way(provider, url)?;
         let ready = |awc, accept, close| freeze(awc, provider, key, Method::POST, url, accept, close);
         Ok(Endpoint {
             name: provider.name.clone(),
@@ -76,10 +70,10 @@ impl Client {
                 .iter()
                 .any(|(name, _)| VERSION == name.to_ascii_lowercase().as_str()),
             beta: None,
-            whole: ready(&self.pooled, "application/json", false)?,
-            stream: ready(&self.pooled, "text/event-stream", false)?,
-            whole_again: ready(&self.fresh, "application/json", true)?,
-            stream_again: ready(&self.fresh, "text/event-stream", true)?,
+            whole: ready(&way.pooled, "application/json", false)?,
+            stream: ready(&way.pooled, "text/event-stream", false)?,
+            whole_again: ready(&way.fresh, "application/json", true)?,
+            stream_again: ready(&way.fresh, "text/event-stream", true)?,
         })
     }
 
@@ -91,22 +85,42 @@ impl Client {
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        freeze(&self.pooled, provider, key, method, url, accept, false)
+        freeze(&self.way(provider, url)?.pooled, provider, key, method, url, accept, false)
+    }
+
+    /// The way to a provider; what is meant for TLS never goes without.
+    fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
+        let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
+        way.filter(|way| way.transport.tls.is_some() == encrypted)
+            .ok_or_else(|| Fault::new(Stage::Connect, Cause::Config("no way to it was set up".into())))
     }
 }
 
-fn awc(tls: Option<Arc<ClientConfig>>, connect: Duration) -> awc::Client {
-    let mut connector = awc::Connector::new()
-        .connector(dialler())
+/// Connections that are opened in one way.
+struct Way {
+    transport: Transport,
+    pooled: awc::Client,
+    /// Every request opens a connection of its own: for a second attempt, which must not find
+    /// the next dead connection in the pool.
+    fresh: awc::Client,
+}
+
+impl Way {
+    fn new(transport: &Transport, connect: Duration) -> Self {
+        let transport = transport.clone();
+        Self { pooled: awc(&transport, connect), fresh: awc(&transport, connect), transport }
+    }
+}
+
+fn awc(transport: &Transport, connect: Duration) -> awc::Client {
+    let connector = awc::Connector::new()
+        .connector(dialler(transport.clone()))
         // 100 by default, streams included: the 101st request would wait. Admission is ours.
         .limit(0)
         .timeout(connect)
-        .handshake_timeout(connect)
         .conn_keep_alive(Duration::from_secs(10))
         .conn_lifetime(Duration::from_secs(300));
-    if let Some(tls) = tls {
-        connector = connector.rustls_0_23(tls);
-    }
     awc::Client::builder()
         .connector(connector)
         // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
@@ -135,7 +149,7 @@ fn freeze(
         (Some(port), _) => format!("{host}:{port}"),
     };
     let mut request = awc
-        .request(method, uri)
+        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
         // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
         .no_decompress()
         .insert_header((HOST, host))
@@ -171,6 +185,19 @@ fn freeze(
         request = request.force_close();
     }
     request.freeze().map_err(|e| bad(e.to_string()))
+}
+
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
 /// One provider, ready to be asked with one of its keys.

@@ -111,6 +111,8 @@ mod tests {
                 models_url: String::new(),
                 keys: Vec::new(),
                 headers: Vec::new(),
+                roots: None,
+                proxy: None,
             };
             places(&provider, &Secret::new(key))
         };

@@ -295,6 +295,8 @@ mod tests {
             models_url: String::new(),
             keys: keys.iter().map(|k| Secret::new(*k)).collect(),
             headers: Vec::new(),
+            roots: None,
+            proxy: None,
         }
     }
 

@@ -16,11 +16,15 @@ pub mod fault;
 mod framing;
 pub mod health;
 pub mod retry;
+mod stream;
 mod tls;
+mod transport;
+mod tunnel;
 
 pub use attempt::{Answer, Limits};
 pub use body::Body;
 pub use client::{Client, Endpoint};
 pub use crossing::Crossing;
-pub use fault::{Cause, Fault, Retry, Stage, TlsFault};
-pub use tls::{TlsError, tls_config};
+pub use fault::{Cause, Fault, ProxyFault, Retry, Stage, TlsFault};
+pub use tls::TlsError;
+pub use transport::Transports;

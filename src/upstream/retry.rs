@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn signs_of_faults_and_errors() {
         let connect = |cause| Fault::new(Stage::Connect, cause);
-        let tls = Fault { retry: Retry::Never, ..connect(Cause::Tls(super::super::TlsFault::Expired)) };
+        let tls = Fault { retry: Retry::Never, ..connect(Cause::Tls(super::super::TlsFault::Expired(None))) };
         for (fault, what) in [
             (connect(Cause::Resolve), What::Unreached { late: false }),
             (connect(Cause::ConnectTimeout(S)), What::Unreached { late: true }),

@@ -12,7 +12,7 @@ pub struct SseEvent<'a> {
 /// Why decoding cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseFault {
-    /// One event holds more bytes than is allowed.
+    /// One event has more bytes of data than is allowed, or one line of another kind has.
     #[error("upstream sent an event of more than {0} bytes")]
     TooLarge(usize),
 }
@@ -24,7 +24,8 @@ pub enum SseFault {
 /// standard, "Server-sent events", but for that last one, which real servers leave out).
 #[derive(Debug)]
 pub struct SseDecoder {
-    /// Bytes of lines that have not been taken yet. Invariant: at most `max_event` plus one read.
+    /// Bytes of lines that have not been taken yet. Invariant: at most `max_event`, the name of a
+    /// field, and one read.
     buffer: Vec<u8>,
     /// Start of what has not been taken, in `buffer`.
     at: usize,
@@ -53,7 +54,8 @@ pub struct SseDecoder {
 }
 
 impl SseDecoder {
-    /// A decoder that refuses events of more than `max_event` bytes.
+    /// A decoder that refuses events whose data has more than `max_event` bytes, and lines of any
+    /// other kind that are longer, however they were cut on the way.
     pub fn new(max_event: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -83,6 +85,8 @@ impl SseDecoder {
             self.base += self.at as u64;
             self.scanned -= self.at;
             self.at = 0;
+            // One huge event must not cost its size until the stream ends.
+            give_back(&mut self.buffer);
         }
         self.buffer.extend_from_slice(bytes);
     }
@@ -115,7 +119,28 @@ impl SseDecoder {
             self.single = None;
             self.data.clear();
             self.name.clear();
+            give_back(&mut self.data);
         }
+    }
+
+    /// Bytes of data that the event under way has.
+    fn gathered(&self) -> usize {
+        self.single.map_or(self.data.len(), |(start, end)| end - start)
+    }
+
+    /// One more data line of `len` bytes is too much for this event.
+    fn is_too_much(&self, len: usize) -> bool {
+        self.gathered() + usize::from(self.lines > 0) + len > self.max_event
+    }
+
+    /// This line, whole or not, is too long already.
+    fn is_too_long(&self, line: &[u8]) -> bool {
+        // Nearly always: no look at the bytes is needed.
+        self.gathered() + line.len() >= self.max_event
+            && match field(line) {
+                Some((b"data", value)) => self.is_too_much(value.len()),
+                _ => line.len() > self.max_event,
+            }
     }
 
     /// Moves a data line out of `buffer`, which is about to change or to get company.
@@ -138,7 +163,7 @@ impl SseDecoder {
         self.forget_given();
         loop {
             let Some((start, end)) = self.line(at_end) else {
-                if self.retained() > self.max_event {
+                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default()) {
                     return Some(Err(SseFault::TooLarge(self.max_event)));
                 }
                 return (at_end && self.lines > 0).then(|| Ok(self.give()));
@@ -154,27 +179,20 @@ impl SseDecoder {
                 return Some(Ok(self.give()));
             }
             let line = self.buffer.get(start..end).unwrap_or_default();
-            let (field, value) = match memchr::memchr(b':', line) {
-                Some(0) => {
-                    if !self.inside {
-                        self.boundary = self.base + self.at as u64;
-                    }
-                    continue;
+            if self.is_too_long(line) {
+                return Some(Err(SseFault::TooLarge(self.max_event)));
+            }
+            let Some((field, value)) = field(line) else {
+                // A comment.
+                if !self.inside {
+                    self.boundary = self.base + self.at as u64;
                 }
-                Some(colon) => {
-                    let (field, value) = line.split_at(colon);
-                    let value = value.strip_prefix(b":").unwrap_or(value);
-                    (field, value.strip_prefix(b" ").unwrap_or(value))
-                }
-                None => (line, &b""[..]),
+                continue;
             };
             self.inside = true;
             match field {
                 b"data" => {
                     let from = end - value.len();
-                    if self.data.len() + value.len() > self.max_event {
-                        return Some(Err(SseFault::TooLarge(self.max_event)));
-                    }
                     if self.lines == 0 {
                         self.single = Some((from, end));
                     } else {
@@ -235,6 +253,27 @@ impl SseDecoder {
     }
 }
 
+/// Name and value of a line; none for a comment.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    match memchr::memchr(b':', line) {
+        Some(0) => None,
+        Some(colon) => {
+            let (field, value) = line.split_at(colon);
+            let value = value.strip_prefix(b":").unwrap_or(value);
+            Some((field, value.strip_prefix(b" ").unwrap_or(value)))
+        }
+        None => Some((line, b"")),
+    }
+}
+
+/// Returns the memory of what was large and is gone.
+fn give_back(bytes: &mut Vec<u8>) {
+    const KEPT: usize = 256 * 1024;
+    if bytes.capacity() > KEPT && bytes.len() <= KEPT / 2 {
+        bytes.shrink_to(KEPT / 2);
+    }
+}
+
 /// OpenAI's end of a stream, `[DONE]`, white space around it or not.
 pub fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
@@ -285,6 +324,64 @@ mod tests {
         }
         let single: Vec<&[u8]> = MIXED.chunks(1).collect();
         assert_eq!(decode(&single), whole);
+    }
+
+    /// Events of these bytes come in pieces of each size: the first fault, or how many events.
+    fn limited(max: usize, bytes: &[u8]) -> Result<usize, SseFault> {
+        let outcomes: Vec<_> = [1, 2, 7, 100, bytes.len()]
+            .iter()
+            .map(|size| {
+                let mut d = SseDecoder::new(max);
+                let mut events = 0;
+                for piece in bytes.chunks(*size) {
+                    d.push(piece);
+                    while let Some(event) = d.next_event() {
+                        event?;
+                        events += 1;
+                    }
+                    assert!(d.retained() <= max + "data: ".len() + size, "{}", d.retained());
+                }
+                Ok(events)
+            })
+            .collect();
+        assert!(outcomes.windows(2).all(|w| w[0] == w[1]), "however they are cut: {outcomes:?}");
+        outcomes[0]
+    }
+
+    #[test]
+    fn the_limit_is_exact_however_the_bytes_are_cut() {
+        let x = |n: usize| "x".repeat(n);
+        let fault = Err(SseFault::TooLarge(1000));
+        for (head, tail, most) in [
+            ("data: ", "\n\n", 1000),
+            ("data:", "\r\n\r\n", 1000),
+            ("event: a\ndata: ", "\n\n", 1000),
+            // Lines are joined with LF.
+            ("data: 12345\ndata: ", "\n\n", 994),
+            ("data: 1\ndata: 2\ndata:", "\r\r", 996),
+            (": a comment before\n\ndata: ", "\n\n", 1000),
+            (":", "\ndata: 1\n\n", 999),
+            ("event:", "\ndata: 1\n\n", 994),
+            ("", "\ndata: 1\n\n", 1000),
+        ] {
+            let event = |n: usize| format!("{head}{}{tail}data: next\n\n", x(n));
+            assert_eq!(limited(1000, event(most).as_bytes()), Ok(2), "{head:?}");
+            assert_eq!(limited(1000, event(most + 1).as_bytes()), fault, "{head:?}");
+        }
+        // It is one event's limit, not the stream's.
+        assert_eq!(limited(1000, format!("data: {}\n\n", x(1000)).repeat(20).as_bytes()), Ok(20));
+    }
+
+    #[test]
+    fn the_memory_of_a_huge_event_is_given_back() {
+        let mut d = SseDecoder::new(16 << 20);
+        for piece in ["data: ".to_owned() + &"x".repeat(8 << 20), "y\n\n".to_owned()] {
+            d.push(piece.as_bytes());
+            while d.next_event().is_some() {}
+        }
+        d.push(b"data: 1\n\n");
+        assert!(d.next_event().is_some() && d.next_event().is_none());
+        assert!(d.buffer.capacity() + d.data.capacity() <= 512 << 10);
     }
 
     #[test]

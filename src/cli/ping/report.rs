@@ -25,6 +25,8 @@ pub(super) struct Ping<'m> {
     /// Only where it is not `openai`.
     #[serde(skip_serializing_if = "Option::is_none")]
     api: Option<&'static str>,
+    /// Where it is and who named it; none: the upstream is asked directly.
+    proxy: Option<String>,
     ok: bool,
     /// HTTP status of the upstream; none: it did not answer.
     status: Option<u16>,
@@ -55,6 +57,7 @@ impl<'m> Ping<'m> {
             remote_id: &model.spec.remote_id,
             profile: &model.profile.name,
             api: Some(model.provider.api).filter(|api| *api != Api::OpenAi).map(Api::as_str),
+            proxy: model.provider.proxy.as_ref().map(ToString::to_string),
             ok: examined.ok(),
             status: examined.status,
             hint: examined.failure.as_ref().and_then(|f| f.hint.as_ref()).map(|h| h.text.clone()),
@@ -84,6 +87,9 @@ impl<'m> Ping<'m> {
             None => format!("profile {profile}"),
         };
         writeln!(out, "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, {how})")?;
+        if let Some(proxy) = &self.proxy {
+            writeln!(out, "      {:<23} {proxy}", "through the proxy")?;
+        }
         if let Some(error) = &self.error {
             let status = self.status.map(|s| format!("HTTP {s}: ")).unwrap_or_default();
             writeln!(out, "      {RED}error:{RED:#} {status}{error}")?;

@@ -28,6 +28,8 @@ pub fn add_native(config: &mut Config, id: &str, base: &str) {
             models_url: format!("{base}/v1/models"),
             keys: vec![Secret::new(UPSTREAM_KEY)],
             headers: Vec::new(),
+            roots: None,
+            proxy: None,
         }),
         profile: Profile::named("generic").unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
