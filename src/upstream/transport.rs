@@ -60,6 +60,7 @@ impl Transports {
     }
 
     /// The way to this provider alone.
+    #[must_use]
     pub fn to(&self, provider: &Provider) -> Self {
         Self(self.iter().filter(|way| way.leads_to(provider)).cloned().collect())
     }
