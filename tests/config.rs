@@ -4,7 +4,8 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Checked, Code, Config, Secret, Severity, check};
+use claude_proxy::config::{Api, Checked, Code, Config, Secret, Severity, check};
+use claude_proxy::convert::native::History;
 
 fn env(name: &str) -> Result<String, VarError> {
     match name {
@@ -217,12 +218,64 @@ fn unknown_keys_stop_nothing() {
 }
 
 #[test]
-fn what_is_not_built_is_refused() {
-    let text = with(r#","api":"anthropic""#, "");
-    assert!(checked(&text).config.is_none());
-    let text = said(&text, Code::NotSupported);
-    assert!(text.contains("not supported yet; remove it"), "{text}");
+fn native_upstreams() {
+    let native = |base: &str, provider: &str, model: &str| {
+        with(&format!(r#","api":"anthropic"{provider}"#), model).replace("https://up.example", base)
+    };
+    for (base, messages, models) in [
+        (
+            "https://api.anthropic.com",
+            "https://api.anthropic.com/v1/messages",
+            "https://api.anthropic.com/v1/models",
+        ),
+        ("https://h/anthropic/", "https://h/anthropic/v1/messages", "https://h/anthropic/v1/models"),
+        ("https://h/api/v1", "https://h/api/v1/messages", "https://h/api/v1/models"),
+    ] {
+        let provider = config(&native(base, "", "")).models.remove(0).provider.clone();
+        assert_eq!(
+            (provider.api, &*provider.completions_url, &*provider.models_url),
+            (Api::Anthropic, messages, models)
+        );
+    }
+    assert_eq!(
+        config(&native("https://h", r#","completions_path":"/x/messages?v=1""#, "")).models[0]
+            .provider
+            .completions_url,
+        "https://h/x/messages?v=1"
+    );
+    assert!(checked(&native("https://h/anthropic", "", "")).findings.is_empty());
     assert!(one(&with(r#","api":"grpc""#, "")).0.ends_with("error bad-value"));
+    let (at, text) = one(&native("https://h/v1/messages", "", ""));
+    assert!(at.ends_with("warning base-url-path") && text.contains("before `/v1/messages`"), "{text}");
+    // The same address for an upstream that is said to speak the other protocol.
+    let text = said(&with("", "").replace("https://up.example", "https://h/anthropic"), Code::BaseUrlPath);
+    assert!(text.contains("`\"api\": \"anthropic\"`"), "{text}");
+
+    for (provider, model) in [
+        (r#","profile":"deepseek""#, ""),
+        ("", r#","vision":true"#),
+        ("", r#","tools":false"#),
+        ("", r#","reasoning":false"#),
+        ("", r#","extra_body":{"a":1}"#),
+        ("", r#","drop_params":["a"]"#),
+    ] {
+        let (at, text) = one(&native("https://h", provider, model));
+        assert!(at.ends_with("warning no-effect") && text.contains("has no effect with"), "{at} {text}");
+    }
+    for nothing in [r#","extra_body":{},"drop_params":[]"#, r#","context_window":9"#, r#","reasoning":true"#]
+    {
+        assert_eq!(findings(&native("https://h", r#","profile":"auto""#, nothing)), [""; 0], "{nothing}");
+    }
+    assert!(one(&native("https://h", "", r#","max_output_tokens":9"#)).0.ends_with("note no-effect"));
+    let window = native("https://h", "", r#","max_output_tokens":9,"context_window":9"#);
+    assert_eq!(coded(&window, Code::WindowTooSmall).len(), 1);
+    // Envelopes go to nobody who is known not to read them.
+    let text = said(&native("https://api.anthropic.com", "", r#","reasoning":true"#), Code::NoEffect);
+    assert!(text.contains("only another claude-proxy reads"), "{text}");
+    let history = |base: &str, model: &str| config(&native(base, "", model)).models[0].history();
+    assert_eq!(history("http://127.0.0.1:8888", r#","reasoning":true"#), History::Kept);
+    assert_eq!(history("http://127.0.0.1:8888", ""), History::Cleaned);
+    assert_eq!(history("https://api.deepseek.com/anthropic", r#","reasoning":true"#), History::Cleaned);
 }
 
 #[test]

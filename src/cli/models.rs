@@ -11,7 +11,7 @@ use super::args::{GlobalArgs, ModelsArgs};
 use super::output::BOLD;
 use super::remote::{self, Listing, any_of};
 use super::{Exit, Printer, ping, progress};
-use crate::config::{self, Config, Provider};
+use crate::config::{self, Api, Config, Provider};
 use crate::upstream::Limits;
 
 #[derive(Serialize)]
@@ -21,6 +21,9 @@ struct Row<'a> {
     provider: &'a str,
     remote_id: &'a str,
     profile: &'a str,
+    /// Only where it is not `openai`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<Remote>,
 }
@@ -61,6 +64,7 @@ pub(super) fn run(args: &ModelsArgs, global: &GlobalArgs, printer: &mut Printer)
             provider: &m.provider.name,
             remote_id: &m.spec.remote_id,
             profile: &m.profile.name,
+            api: Some(m.provider.api).filter(|api| *api != Api::OpenAi).map(Api::as_str),
             remote: lists
                 .iter()
                 .find(|(provider, _)| Arc::ptr_eq(provider, &m.provider))
@@ -153,7 +157,9 @@ fn table(rows: &[Row<'_>], remote: bool, printer: &mut Printer) -> anyhow::Resul
     let head = ["ID", "NAME", "PROVIDER", "REMOTE ID", "PROFILE"];
     table.set_header(head.into_iter().chain(remote.then_some("REMOTE")));
     for row in rows {
-        let cells = [row.id, row.display_name, row.provider, row.remote_id, row.profile];
+        // Where requests pass through, no profile says what is made of them.
+        let profile = if row.api.is_some() { "-" } else { row.profile };
+        let cells = [row.id, row.display_name, row.provider, row.remote_id, profile];
         let last = row.remote.as_ref().map(|r| match r.listed {
             Presence::Yes => "listed",
             Presence::Missing => "missing",

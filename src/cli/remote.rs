@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::config::{Provider, Secret};
+use crate::config::{Api, Provider, Secret};
 use crate::upstream::{Client, Fault, Limits};
 
 /// Longest list that is read, in bytes: OpenRouter's has more than 500 kB.
@@ -56,7 +56,15 @@ async fn list_with(
     limits: Limits,
 ) -> (Option<u16>, Listing) {
     let told = |fault: &Fault| (None, Listing::Failed(fault.to_string()));
-    let mut answer = match client.get_with(provider, key, &provider.models_url, limits).await {
+    let url = match provider.api {
+        Api::OpenAi => provider.models_url.clone(),
+        // A page of Anthropic's has 20, unless more are asked for.
+        Api::Anthropic => {
+            let sign = if provider.models_url.contains('?') { '&' } else { '?' };
+            format!("{}{sign}limit=1000", provider.models_url)
+        }
+    };
+    let mut answer = match client.get_with(provider, key, &url, limits).await {
         Ok(answer) => answer,
         Err(fault) => return told(&fault),
     };

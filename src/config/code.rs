@@ -72,6 +72,7 @@ codes! {
     IdleBeyondClient = "idle-beyond-client", Warning, "Clients give up before the proxy does (a note if pings keep them waiting)";
     AbsurdTimeout = "absurd-timeout", Warning, "A time that is probably meant in another unit than seconds";
     ProfileConflict = "profile-conflict", Warning, "A model is said to do what its profile cannot (a note if that changes nothing)";
+    NoEffect = "no-effect", Warning, "The key changes nothing where requests pass through as they are (a note if it does a part of its work)";
     WindowTooSmall = "window-too-small", Warning, "`max_output_tokens` leaves no room in `context_window`";
     DroppedRequired = "dropped-required", Warning, "`drop_params` removes what no upstream can do without";
     UnusedDrop = "unused-drop", Warning, "`drop_params` removes what is never sent";
@@ -79,7 +80,6 @@ codes! {
     UnusedExtra = "unused-extra", Warning, "`drop_params` removes what `extra_body` adds";
     BadCaFile = "bad-ca-file", Error, "`ca_file` cannot be read or holds no PEM certificate";
     BadTls = "bad-tls", Error, "`tls` cannot be used: a file is missing or no PEM, or the key is another's (a warning if clients refuse the certificate)";
-    NotSupported = "not-supported", Error, "The key is planned; this version would ignore it";
 }
 
 impl fmt::Display for Code {

@@ -136,16 +136,19 @@ shape! {
             "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#@]+$|\\$\\{",
             "examples": ["https://api.openai.com", "http://127.0.0.1:11434"],
         },
-        /// Appended to `base_url`. `/chat/completions` is the default if that ends in a version such as `/v1`.
+        /// Appended to `base_url`. `/chat/completions` is the default if that ends in a version such as `/v1`. With
+        /// `"api": "anthropic"` the defaults are `/v1/messages` and `/messages`.
         optional completions_path: String = "/v1/chat/completions" => {"pattern": "^/[^#]*$|\\$\\{"},
-        /// Sent as `Authorization: Bearer`; "" sends no header (local servers). Several go into `api_keys` instead.
+        /// Sent as `Authorization: Bearer`, with `"api": "anthropic"` as `x-api-key` too; "" sends no header (local
+        /// servers). Several go into `api_keys` instead.
         either api_key: String => {"examples": ["${API_KEY}"]},
         /// Several keys instead of `api_key`, used in turn. One that the upstream refuses rests, and another is used.
         either api_keys: Vec<At<String>> => {"minItems": 1, "items": {"type": "string", "minLength": 1}, "examples": [["${API_KEY_1}", "${API_KEY_2}"]]},
         /// How the upstream deviates from OpenAI's API. `auto` goes by host name, then by model name, and falls
         /// back to `generic`.
         optional profile: String = "auto" => {"anyOf": [{"enum": (profile_names())}, {"pattern": "\\$\\{"}]},
-        /// The protocol that the upstream speaks. `anthropic` is not supported yet: an error says so.
+        /// The protocol that the upstream speaks. With `anthropic` requests and answers pass through as they are, but
+        /// for key and model name: options of a model that change requests have no effect.
         optional api: String = "openai" => {"anyOf": [{"enum": ["openai", "anthropic"]}, {"pattern": "\\$\\{"}]},
         /// Extra request headers.
         optional headers: Entries<String> = json!({}),
@@ -180,7 +183,8 @@ shape! {
         optional vision: bool,
         /// False: tools are not offered. By profile if not set.
         optional tools: bool,
-        /// False: reasoning is neither asked for nor sent back. By profile if not set.
+        /// False: reasoning is neither asked for nor sent back. By profile if not set. With `"api": "anthropic"`, true
+        /// says that the upstream is another claude-proxy, which reads what this one writes into a conversation.
         optional reasoning: bool,
         /// Model ids tried in order when this one fails before its first byte.
         optional fallbacks: Vec<At<String>> = json!([]),

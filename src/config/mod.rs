@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
+mod native;
 mod network;
 mod no_proxy;
 mod options;
@@ -29,7 +30,6 @@ pub mod secret;
 pub mod suggest;
 mod syntax;
 mod tree;
-mod unbuilt;
 mod url;
 
 use std::sync::Arc;
@@ -90,6 +90,26 @@ pub struct Config {
     pub models: Vec<Arc<Model>>,
 }
 
+/// The protocol of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Api {
+    /// Chat Completions: requests and answers are converted.
+    #[default]
+    OpenAi,
+    /// Messages: requests and answers pass through.
+    Anthropic,
+}
+
+impl Api {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
 /// One upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
@@ -97,7 +117,9 @@ pub struct Provider {
     pub name: String,
     /// `base_url` without a `/` at its end.
     pub base_url: String,
-    /// Where Chat Completions requests go: scheme, host, port and path, whole.
+    /// The protocol that it speaks.
+    pub api: Api,
+    /// Where requests go: scheme, host, port and path, whole.
     pub completions_url: String,
     /// Where the upstream's model list is.
     pub models_url: String,
@@ -113,14 +135,14 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Its URL is `https`.
-    pub fn encrypted(&self) -> bool {
-        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
-    }
-
     /// The first of its keys; an empty one if there is none.
     pub fn first_key(&self) -> &Secret {
         self.keys.first().unwrap_or(&secret::NONE)
+    }
+
+    /// Its URL is `https`.
+    pub fn encrypted(&self) -> bool {
+        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
     }
 
     /// Blots the keys and the values of the headers out of the provider's own words.

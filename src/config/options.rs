@@ -29,6 +29,13 @@ const FIELDS: &[&str] = &[
 /// Checks one model. `profile` is the one that it gets.
 pub(super) fn check(model: &file::Model, profile: &Profile, findings: &mut Findings) {
     capabilities(model, profile, findings);
+    window(model, findings);
+    dropped(model, profile, findings);
+    overridden(model, findings);
+}
+
+/// Whether an answer leaves room for its prompt.
+pub(super) fn window(model: &file::Model, findings: &mut Findings) {
     if let (Some(output), Some(window)) = (&model.max_output_tokens, &model.context_window)
         && output.value >= window.value
         && window.value > 0
@@ -44,8 +51,6 @@ pub(super) fn check(model: &file::Model, profile: &Profile, findings: &mut Findi
             "the window holds prompt and answer together",
         );
     }
-    dropped(model, profile, findings);
-    overridden(model, findings);
 }
 
 fn capabilities(model: &file::Model, profile: &Profile, findings: &mut Findings) {

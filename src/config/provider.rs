@@ -12,9 +12,8 @@ use super::finding::{Findings, Severity, Spot};
 use super::keys::Key;
 use super::read::{At, Entries};
 use super::suggest::did_you_mean;
-use super::unbuilt;
 use super::url::{self, Base};
-use super::{Model, Provider, Proxy, Roots, Secret, network, options, proxy};
+use super::{Api, Model, Provider, Proxy, Roots, Secret, native, network, options, proxy};
 use crate::convert::{ModelSpec, Profile};
 
 /// The models read so far, over all providers.
@@ -31,6 +30,15 @@ pub(super) struct Models {
     pub(super) keys: Vec<Key>,
     /// Every model's fallbacks.
     pub(super) fallbacks: Fallbacks,
+}
+
+/// What a model takes from its provider.
+struct Place<'a> {
+    /// None: it cannot be used.
+    provider: Option<(&'a Arc<Provider>, &'a Base)>,
+    api: Api,
+    /// None: the model's name tells.
+    profile: Option<&'static Profile>,
 }
 
 /// Where a provider got its name.
@@ -62,11 +70,14 @@ impl Models {
         findings: &mut Findings,
     ) {
         let At { value: mut file, span, path } = provider;
-        unbuilt::check(&file, findings);
+        let api = native::api(file.api.as_ref(), findings);
         let roots = file.ca_file.as_ref().and_then(|at| roots(at, dir, findings));
-        let base = file.base_url.as_ref().and_then(|at| base(at, findings));
-        let completions = completions_path(&file, base.as_ref(), findings);
+        let base = file.base_url.as_ref().and_then(|at| base(at, api, findings));
+        let completions = completions_path(&file, base.as_ref(), api, findings);
         let profile = file.profile.as_ref().and_then(|at| profile(at, findings));
+        if api == Api::Anthropic {
+            native::check_provider(&file, findings);
+        }
         if file.api_key.is_none() && file.api_keys.is_none() && !findings.mention(&format!("{path}.api_key"))
         {
             let message = format!("missing key `api_key` in {path}");
@@ -92,6 +103,7 @@ impl Models {
             Arc::new(Provider {
                 name: file.name.map_or_else(|| base.host.clone(), |n| n.value),
                 base_url: base.url.clone(),
+                api,
                 completions_url: format!("{}{completions}", base.url),
                 models_url: base.models_url(&completions),
                 keys,
@@ -101,7 +113,8 @@ impl Models {
             })
         });
         for model in models.map(|m| m.value).unwrap_or_default() {
-            self.model(model, provider.as_ref().zip(base.as_ref()), profile, findings);
+            let place = Place { provider: provider.as_ref().zip(base.as_ref()), api, profile };
+            self.model(model, &place, findings);
         }
     }
 
@@ -184,13 +197,8 @@ impl Models {
         }
     }
 
-    fn model(
-        &mut self,
-        model: At<file::Model>,
-        provider: Option<(&Arc<Provider>, &Base)>,
-        named: Option<&'static Profile>,
-        findings: &mut Findings,
-    ) {
+    fn model(&mut self, model: At<file::Model>, place: &Place<'_>, findings: &mut Findings) {
+        let Place { provider, api, profile: named } = *place;
         let file = model.value;
         for limit in [&file.max_output_tokens, &file.context_window].into_iter().flatten() {
             if limit.value == 0 {
@@ -205,8 +213,10 @@ impl Models {
         let detected =
             |(_, base): (_, &Base)| Profile::detect(&base.host, base.port, remote.unwrap_or_default());
         let profile = named.or_else(|| provider.and_then(detected));
-        if let Some(profile) = profile {
-            options::check(&file, profile, findings);
+        match (profile, api) {
+            (_, Api::Anthropic) => native::check_model(&file, provider.map(|(_, base)| base), findings),
+            (Some(profile), Api::OpenAi) => options::check(&file, profile, findings),
+            (None, Api::OpenAi) => {}
         }
         let id = file.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
         if let Some(fallbacks) = &file.fallbacks {
@@ -241,14 +251,11 @@ impl Models {
     }
 }
 
-fn base(at: &At<String>, findings: &mut Findings) -> Option<Base> {
+fn base(at: &At<String>, api: Api, findings: &mut Findings) -> Option<Base> {
     let path = &at.path;
     match url::base(&at.value) {
         Ok(base) => {
-            if let Some(end) = base.endpoint {
-                let help = format!(
-                    "leave `{end}` out: it is the address before `/v1/chat/completions` that is wanted"
-                );
+            if let Some((end, help)) = base.misplaced(api) {
                 findings.add(Code::BaseUrlPath, at.spot(), format!("`{path}` ends in `{end}`"), help);
             }
             if !base.encrypted && network::is_public(&base.host) {
@@ -303,7 +310,7 @@ fn proxy(
     found.ok().flatten().map(Arc::new)
 }
 
-fn completions_path(file: &file::Provider, base: Option<&Base>, findings: &mut Findings) -> String {
+fn completions_path(file: &file::Provider, base: Option<&Base>, api: Api, findings: &mut Findings) -> String {
     if let Some(at) = &file.completions_path {
         if let Some(what) = url::path_error(&at.value) {
             findings.add(Code::BadUrl, at.spot(), format!("`{}` {what}", at.path), "");
@@ -318,7 +325,7 @@ fn completions_path(file: &file::Provider, base: Option<&Base>, findings: &mut F
         return at.value.clone();
     }
     let (Some(base), Some(at)) = (base, &file.base_url) else { return String::new() };
-    let path = base.default_path();
+    let path = base.default_path(api);
     if let Some(version) = base.repeated_version("") {
         doubled(&format!("`{}` ends in `{version}{version}`", at.path), at, findings);
     } else if base.versioned {

@@ -2,6 +2,8 @@
 
 use actix_web::http::Uri;
 
+use super::Api;
+
 /// A checked `base_url`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Base {
@@ -19,16 +21,11 @@ pub(super) struct Base {
     pub(super) encrypted: bool,
 }
 
-/// Ends of paths that are not what stands before `/v1/chat/completions`.
-const ENDPOINTS: &[&str] = &[
-    "/chat/completions",
-    "/completions",
-    "/v1/responses",
-    "/v1/models",
-    "/v1/messages",
-    "/messages",
-    "/anthropic",
-];
+/// Ends of paths that are not what stands before `/v1/chat/completions` or `/v1/messages`.
+const ENDPOINTS: &[&str] =
+    &["/chat/completions", "/completions", "/v1/responses", "/v1/models", "/v1/messages", "/messages"];
+/// Where vendors keep their Messages API.
+const ANTHROPIC: &str = "/anthropic";
 
 /// Reads a `base_url`. The error is what is wrong with it and what to do, without the URL: it
 /// may hold a password.
@@ -72,7 +69,8 @@ pub(super) fn base(url: &str) -> Result<Base, (&'static str, &'static str)> {
     let mut segments = path.rsplit('/');
     let last = segments.next().unwrap_or_default();
     let versioned = is_version(last) || (last == "openai" && segments.next().is_some_and(is_version));
-    let endpoint = ENDPOINTS.iter().copied().find(|end| path.ends_with(end));
+    let ends = ENDPOINTS.iter().chain([&ANTHROPIC]).copied();
+    let endpoint = ends.into_iter().find(|end| path.ends_with(end));
     Ok(Base { url, host, port, versioned, endpoint, encrypted })
 }
 
@@ -85,9 +83,29 @@ fn is_version(segment: &str) -> bool {
 }
 
 impl Base {
-    /// Where Chat Completions go unless the configuration says otherwise.
-    pub(super) fn default_path(&self) -> &'static str {
-        if self.versioned { "/chat/completions" } else { "/v1/chat/completions" }
+    /// Where requests go unless the configuration says otherwise.
+    pub(super) fn default_path(&self, api: Api) -> &'static str {
+        match (api, self.versioned) {
+            (Api::OpenAi, true) => "/chat/completions",
+            (Api::OpenAi, false) => "/v1/chat/completions",
+            (Api::Anthropic, true) => "/messages",
+            (Api::Anthropic, false) => "/v1/messages",
+        }
+    }
+
+    /// What is wrong with the end of the path, and what to do.
+    pub(super) fn misplaced(&self, api: Api) -> Option<(&'static str, String)> {
+        let end = self.endpoint?;
+        let path = self.default_path(api);
+        let help = match (api, end) {
+            (Api::Anthropic, ANTHROPIC) => return None,
+            (Api::OpenAi, ANTHROPIC | "/v1/messages" | "/messages") => {
+                let leave = if end == ANTHROPIC { "" } else { " and leave the end out" };
+                format!("for an upstream that speaks Anthropic's API set `\"api\": \"anthropic\"`{leave}")
+            }
+            _ => format!("leave `{end}` out: it is the address before `{path}` that is wanted"),
+        };
+        Some((end, help))
     }
 
     /// The version that would come twice if `path` followed: `/v1`. With an empty path: the
@@ -109,7 +127,8 @@ impl Base {
             Some((path, query)) => (path, format!("?{query}")),
             None => (completions_path, String::new()),
         };
-        let beside = path.trim_end_matches('/').strip_suffix("/chat/completions");
+        let path = path.trim_end_matches('/');
+        let beside = path.strip_suffix("/chat/completions").or_else(|| path.strip_suffix("/messages"));
         let parent = beside.unwrap_or(if self.versioned { "" } else { "/v1" });
         format!("{}{parent}/models{query}", self.url)
     }
@@ -132,8 +151,28 @@ mod tests {
 
     fn urls(url: &str) -> (String, String) {
         let base = base(url).unwrap();
-        let path = base.default_path();
+        let path = base.default_path(Api::OpenAi);
         (format!("{}{path}", base.url), base.models_url(path))
+    }
+
+    #[test]
+    fn messages_follow_the_base() {
+        for (url, messages, models) in [
+            ("https://h", "https://h/v1/messages", "https://h/v1/models"),
+            ("https://h/anthropic/", "https://h/anthropic/v1/messages", "https://h/anthropic/v1/models"),
+            ("https://h/api/v1", "https://h/api/v1/messages", "https://h/api/v1/models"),
+        ] {
+            let base = base(url).unwrap();
+            let path = base.default_path(Api::Anthropic);
+            assert_eq!(format!("{}{path}", base.url), messages);
+            assert_eq!(base.models_url(path), models);
+            assert_eq!(base.misplaced(Api::Anthropic), None);
+        }
+        let help =
+            |url: &str, api| base(url).unwrap().misplaced(api).map(|(_, help)| help).unwrap_or_default();
+        assert!(help("https://h/anthropic", Api::OpenAi).contains("`\"api\": \"anthropic\"`"));
+        assert!(help("https://h/v1/messages", Api::OpenAi).ends_with("leave the end out"));
+        assert!(help("https://h/v1/messages", Api::Anthropic).contains("before `/v1/messages`"));
     }
 
     #[test]

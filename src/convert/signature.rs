@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::wire::json::JsonStr;
+
 const PREFIX: &str = "cp1.";
 
 /// Larger signatures are not ours. Bytes.
@@ -40,6 +42,11 @@ impl Envelope {
         let text = signature.strip_prefix(PREFIX).filter(|t| t.len() <= MAX_BYTES)?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
     }
+}
+
+/// Whether a signature has the form of ours. Nobody else can read one, or would accept it.
+pub(super) fn is_envelope(signature: JsonStr<'_>) -> bool {
+    signature.starts_with(PREFIX)
 }
 
 /// Makes a signature. `omitted` is the text that the block does not show.

@@ -54,6 +54,8 @@ pub struct Record {
     pub rotations: u32,
     /// How many models the request was passed on to after the first.
     pub fallbacks: u32,
+    /// The provider's own `request-id`, where answers pass through; empty: it told none.
+    pub upstream_request_id: String,
     /// A stream was asked for.
     pub stream: bool,
     /// HTTP status of our answer; 0: none was sent.
@@ -96,6 +98,7 @@ impl Record {
             model: String::new(),
             provider: String::new(),
             remote: String::new(),
+            upstream_request_id: String::new(),
             attempts: 0,
             retries: 0,
             rotations: 0,
@@ -209,6 +212,7 @@ impl Drop for Record {
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),
+            upstream_request_id = %self.upstream_request_id,
             error = %self.error,
             "request"
         );

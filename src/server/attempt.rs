@@ -1,24 +1,26 @@
-//! One attempt: a converted request to one provider with one key.
+//! One attempt: a request, converted or as it is, to one provider with one key.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+use super::reading::Reading;
 use super::reply::{PROVIDER, RETRY_AFTER_MS, Refusal};
 use super::source::{Opened, Source};
 use super::whole;
-use crate::config::Model;
-use crate::convert::{self, Converted, ReplyContext, WholeAnswer};
+use crate::config::{Api, Model};
+use crate::convert::native::{self, History, Relay};
+use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Endpoint, Limits, Stage};
-use crate::wire::anthropic::{ApiError, Request};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, Stage};
+use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR: usize = 1 << 20;
@@ -27,12 +29,20 @@ const MAX_ERROR: usize = 1 << 20;
 pub(super) struct Call {
     pub(super) model: Arc<Model>,
     body: Bytes,
-    reply: ReplyContext,
+    way: Way,
     upstream_streams: bool,
     client_streams: bool,
 }
 
-/// What a converted request leads to.
+/// How the answer goes to the client.
+enum Way {
+    /// Converted.
+    Converted(ReplyContext),
+    /// As it is; this went upstream besides the body.
+    Passed(Crossing),
+}
+
+/// What a request leads to.
 pub(super) enum Prepared {
     /// An upstream is asked.
     Call(Call),
@@ -43,10 +53,13 @@ pub(super) enum Prepared {
 /// What the client asked for can be answered: from here on nothing is tried again.
 pub(super) enum Answered {
     /// All of it.
-    Whole(WholeAnswer),
+    Whole(WholeAnswer, Headers),
     /// Its first events.
-    Stream(Box<Opened>),
+    Stream(Box<Opened>, Headers),
 }
+
+/// Headers of the upstream's answer that cross to the client.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// An attempt that failed before anything went to the client.
 pub(super) struct Failure {
@@ -65,14 +78,16 @@ pub(super) struct Asking<'r> {
     pub(super) request_id: &'r str,
     /// Source of the ids in the answer.
     pub(super) seed: u64,
+    /// What crosses besides the body, where requests pass through.
+    pub(super) crossing: Crossing,
 }
 
 impl Call {
-    /// Converts the request for `model`, and notes in the record that it is its turn.
+    /// Makes the request for `model`, and notes in the record that it is its turn.
     pub(super) fn prepare(
         worker: &Worker,
         asking: &Asking<'_>,
-        request: &Request<'_>,
+        reading: &mut Reading<'_>,
         model: &Arc<Model>,
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
@@ -80,15 +95,29 @@ impl Call {
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {
-            exchange.describe(|meta| describe(meta, request, model, asking.seed));
+            let (name, stream) = (record.model.as_str(), record.stream);
+            exchange.describe(|meta| describe(meta, (name, stream), model, asking.seed));
         }
-        let mut converted = convert::request(request, model.profile, &model.spec)?;
+        let max = worker.config.log_body_max_chars;
+        let blot = |text: &mut String| model.provider.blot(text);
+        if model.provider.api == Api::Anthropic {
+            let outline = reading.outline()?;
+            let passed = native::request(outline, &model.spec.remote_id, model.history());
+            record.warnings = passed.losses.tokens().join(", ");
+            log::body(max, asking.request_id, "upstream request", &passed.body, blot);
+            return Ok(Prepared::Call(Self {
+                model: Arc::clone(model),
+                body: passed.body.into(),
+                way: Way::Passed(asking.crossing.clone()),
+                upstream_streams: outline.stream,
+                client_streams: outline.stream,
+            }));
+        }
+        let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
-        let blot = |text: &mut String| model.provider.blot(text);
-        let max = worker.config.log_body_max_chars;
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
@@ -97,10 +126,21 @@ impl Call {
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),
             body: body.into(),
-            reply,
+            way: Way::Converted(reply),
             upstream_streams,
             client_streams,
         }))
+    }
+
+    /// The way of a streamed answer to the client.
+    fn flow(&self, worker: &Worker, content_type: String) -> Flow {
+        match &self.way {
+            Way::Converted(reply) => Feed::new(content_type, reply.clone()).into(),
+            Way::Passed(_) => {
+                let preview = worker.config.log_stream_text_preview_chars;
+                Relay::new(content_type, self.model.provider.name.clone(), preview).into()
+            }
+        }
     }
 }
 
@@ -118,14 +158,24 @@ pub(super) async fn attempt(
     }
     let failed = |error: ApiError| Failure::new(error, &call.model);
     let answer = ask(worker, call, endpoint, began, record).await?;
+    let headers = match &call.way {
+        Way::Converted(_) => Vec::new(),
+        Way::Passed(_) => answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    };
     if call.client_streams {
         let provider = &call.model.provider;
-        let source = Source::new(worker, provider, &record.request_id, answer, call.reply.clone());
-        return source.open().await.map(|opened| Answered::Stream(Box::new(opened))).map_err(failed);
+        let flow = call.flow(worker, answer.content_type());
+        let source = Source::new(worker, provider, &record.request_id, answer, flow);
+        let opened = source.open().await.map_err(failed)?;
+        return Ok(Answered::Stream(Box::new(opened), headers));
     }
-    let whole = whole::read(worker, &call.model.provider, answer, call.reply.clone(), record).await;
+    let provider = &call.model.provider;
+    let whole = match &call.way {
+        Way::Converted(reply) => whole::read(worker, provider, answer, reply.clone(), record).await,
+        Way::Passed(_) => whole::pass(worker, provider, answer, record).await,
+    };
     let whole = whole.inspect_err(|_| worker.meters.fault(&call.model.provider, FaultStage::Body));
-    whole.map(Answered::Whole).map_err(failed)
+    whole.map(|whole| Answered::Whole(whole, headers)).map_err(failed)
 }
 
 /// Waits for the head of an answer; its errors in Anthropic's words.
@@ -138,7 +188,11 @@ async fn ask(
 ) -> Result<Answer, Failure> {
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
     let asking = worker.meters.asking(&call.model.provider);
-    let sent = endpoint.send_since(began, call.body.clone(), call.upstream_streams, limits).await;
+    let (body, stream) = (call.body.clone(), call.upstream_streams);
+    let sent = match &call.way {
+        Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
+        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
+    };
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     if resent {
         record.attempts += 1;
@@ -154,6 +208,10 @@ async fn ask(
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
     })?;
+    record.upstream_request_id.clear();
+    if matches!(call.way, Way::Passed(_)) {
+        record.upstream_request_id.push_str(answer.request_id().unwrap_or_default());
+    }
     if let Some(exchange) = &record.capture {
         exchange.upstream_head(Upstream {
             status: answer.status,
@@ -184,6 +242,7 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
     let (retry_after, retry_after_ms) = answer.retry_after();
     let wait = answer.wait();
     let should_retry = answer.should_retry();
+    let crossing: Headers = answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect();
     let until = answer.began + limits.answer;
     let mut body = answer.body;
     let text = if let Some(encoding) = body.encoding() {
@@ -195,7 +254,20 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
         let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
         text.unwrap_or_default()
     };
-    let mut error = convert::error::error(status, &text, &endpoint.name, Some(&call.reply));
+    let reply = match &call.way {
+        Way::Converted(reply) => reply,
+        Way::Passed(_) => {
+            let mut error = native::error(status, &text, &endpoint.name);
+            error.should_retry = error.should_retry.or(should_retry);
+            let mut failure = Failure::new(error, &call.model);
+            failure.sign.retry_after = wait;
+            for (name, value) in crossing {
+                failure.refusal = failure.refusal.with(name, Some(value));
+            }
+            return failure;
+        }
+    };
+    let mut error = convert::error::error(status, &text, &endpoint.name, Some(reply));
     if should_retry == Some(false) {
         error.should_retry = Some(false);
     }
@@ -211,7 +283,7 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
 impl Failure {
     /// What an upstream says of a key may have the key in it.
     pub(super) fn new(mut error: ApiError, model: &Arc<Model>) -> Self {
-        model.provider.blot(&mut error.message);
+        error.each_text(|text| model.provider.blot(text));
         let sign = Sign::of_error(&error);
         Self { sign, refusal: error.into(), model: Arc::clone(model), attempt: 0 }
     }
@@ -231,13 +303,17 @@ impl Failure {
 }
 
 /// For the capture: who is asked, and with which settings.
-fn describe(meta: &mut Meta, request: &Request<'_>, model: &Model, seed: u64) {
+fn describe(meta: &mut Meta, (name, stream): (&str, bool), model: &Model, seed: u64) {
     let spec = &model.spec;
-    meta.model = request.model.chars().take(128).collect();
+    name.clone_into(&mut meta.model);
     meta.model_id = Some(model.id.clone());
     meta.provider.clone_from(&model.provider.name);
     // A query may hold a key.
     model.provider.completions_url.split('?').next().unwrap_or_default().clone_into(&mut meta.url);
+    (meta.api, meta.history_kept) = match model.provider.api {
+        Api::OpenAi => (String::new(), false),
+        api @ Api::Anthropic => (api.as_str().to_owned(), model.history() == History::Kept),
+    };
     meta.profile.clone_from(&model.profile.name);
     meta.spec = Spec {
         remote_id: spec.remote_id.clone(),
@@ -250,5 +326,5 @@ fn describe(meta: &mut Meta, request: &Request<'_>, model: &Model, seed: u64) {
         drop_params: spec.drop_params.clone(),
     };
     meta.seed = seed;
-    meta.stream = request.stream;
+    meta.stream = stream;
 }

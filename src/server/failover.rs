@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Call, Failure, Prepared, attempt};
+use super::reading::Reading;
 use super::reply::Refusal;
 use super::upstreams::{Candidate, Candidates, Upstream};
 use crate::observe::Record;
 use crate::upstream::retry::{Second, Situation, Step, decide};
-use crate::wire::anthropic::{ApiError, ErrorKind, Request};
+use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Offers a request to one candidate after the other, `first` to begin with.
 ///
@@ -51,10 +52,10 @@ pub(super) async fn answer<'w>(
         let (from, to) = (&record.model, &candidate.model.id);
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
         record.fall_back();
-        let request = Request::parse(bytes)?;
-        call = match Call::prepare(worker, asking, &request, &candidate.model, record) {
+        let mut reading = Reading::of(bytes);
+        call = match Call::prepare(worker, asking, &mut reading, &candidate.model, record) {
             Ok(Prepared::Call(call)) => call,
-            // Neither depends on the model, and the first one was not like that.
+            // `max_tokens` is 0, which the first one has an answer of its own to.
             Ok(Prepared::Local(_)) => break,
             Err(error) => {
                 let failure = Failure::new(error, &candidate.model);

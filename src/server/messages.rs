@@ -12,12 +12,13 @@ use super::admit::Permit;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Call, Prepared};
 use super::pump::{Pump, note};
+use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
 use super::upstreams::{Candidate, Candidates};
 use super::{failover, intake, models};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
 use crate::observe::{Outcome, Record};
-use crate::wire::anthropic::Request;
+use crate::upstream::Crossing;
 
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
@@ -34,7 +35,8 @@ pub(super) async fn messages(
         refusal
     };
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
-    let asking = Asking { request_id, seed: worker.ids.random() };
+    let crossing = Crossing::of(request.headers(), request.query_string());
+    let asking = Asking { request_id, seed: worker.ids.random(), crossing };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
@@ -44,20 +46,23 @@ pub(super) async fn messages(
     let asked = failover::answer(worker, candidates, (candidate, call), bytes, &asking, &mut record);
     let result = worker.drain.bound(asked).await.unwrap_or_else(|e| Err(e.into()));
     let (answered, upstream) = result.map_err(|r| noted(r, &mut record))?;
-    let mut response = match answered {
-        Answered::Stream(opened) => {
+    let (mut response, headers) = match answered {
+        Answered::Stream(opened, headers) => {
             let warnings = HeaderValue::from_str(&record.warnings).ok().filter(|v| !v.is_empty());
             let mut head = stream_head();
             if let Some(warnings) = warnings {
                 head.insert_header((WARNINGS, warnings));
             }
-            head.body(Pump::new(*opened, record, permit))
+            (head.body(Pump::new(*opened, record, permit)), headers)
         }
-        Answered::Whole(answer) => {
+        Answered::Whole(answer, headers) => {
             drop(permit);
-            whole_answer(answer, &mut record)
+            (whole_answer(answer, &mut record), headers)
         }
     };
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
     if let Some(name) = upstream.shown.clone() {
         response.headers_mut().insert(PROVIDER, name);
     }
@@ -91,20 +96,19 @@ async fn prepare<'w>(
     if let Some(exchange) = &record.capture {
         exchange.client_request(&bytes);
     }
-    let request = Request::parse(&bytes)?;
-    record.model = request.model.chars().take(128).collect();
-    record.stream = request.stream;
-    let model = config.route(&request.model).ok_or_else(|| models::unknown(config, &request.model))?;
+    let mut reading = Reading::of(&bytes);
+    let (name, stream) = reading.names(config)?;
+    record.model = name.chars().take(128).collect();
+    record.stream = stream;
+    let model = config.route(name).ok_or_else(|| models::unknown(config, name))?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
-    let candidate =
-        candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, &request.model))??;
+    let candidate = candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, name))??;
     if candidate.stands_in {
         // Its provider rests.
         record.meter = Some(worker.meters.of(model));
         record.fall_back();
     }
-    let prepared = Call::prepare(worker, asking, &request, &candidate.model, record)?;
-    drop(request);
+    let prepared = Call::prepare(worker, asking, &mut reading, &candidate.model, record)?;
     let bytes = candidates.has_more().then_some(bytes);
     Ok(Ready { permit, candidates, candidate, prepared, bytes })
 }

@@ -19,6 +19,7 @@ mod meters;
 mod models;
 mod probe;
 mod pump;
+mod reading;
 mod reload;
 mod reply;
 mod source;

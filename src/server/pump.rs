@@ -14,7 +14,7 @@ use super::admit::Permit;
 use super::clocks::Due;
 use super::drain::shutting_down;
 use super::source::{BATCH, Opened, Source, Step};
-use crate::convert::{Summary, UpstreamEnd};
+use crate::convert::Summary;
 use crate::observe::{Outcome, Record, log};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::sse::PING;
@@ -30,7 +30,7 @@ pub(super) struct Pump {
     /// What was ready before the body was asked for.
     opening: Vec<u8>,
     over: bool,
-    /// The translator panicked: it is not asked for a summary either.
+    /// The flow panicked: it is not asked for a summary either.
     broken: bool,
     record: Record,
     _permit: Permit,
@@ -100,7 +100,7 @@ impl Pump {
             }
             Due::Settled => {
                 self.source.upstream = None;
-                match self.source.feed.translator.finish(UpstreamEnd::Eof, out) {
+                match self.source.flow.settle(out) {
                     Ok(()) => self.end_well(),
                     Err(error) => self.fail(&error, out),
                 }
@@ -136,13 +136,13 @@ impl Pump {
         self.over = true;
         self.source.upstream = None;
         let mut error = error.clone();
-        self.source.blot(&mut error.message);
-        self.source.feed.translator.fail(&error, out);
+        error.each_text(|text| self.source.blot(text));
+        self.source.flow.fail(&error, out);
         self.record.outcome = Outcome::Failed;
         self.record.error = error.message;
     }
 
-    /// A panic costs this stream, not the worker: the translator is not asked again.
+    /// A panic costs this stream, not the worker: the flow is not asked again.
     fn end_after_panic(&mut self, out: &mut Vec<u8>) {
         self.over = true;
         self.source.upstream = None;
@@ -176,7 +176,7 @@ impl Drop for Pump {
         if self.broken || std::thread::panicking() {
             return;
         }
-        let summary = self.source.feed.translator.summary();
+        let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
         let max = self.source.worker.config.log_stream_text_preview_chars;
         let blot = |text: &mut String| self.source.blot(text);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::app::Worker;
 use super::clocks::{Clocks, Due, Phase};
 use crate::config::Provider;
-use crate::convert::{Feed, Form, ReplyContext};
+use crate::convert::{Flow, Form};
 use crate::observe::log;
 use crate::observe::metrics::FaultStage;
 use crate::upstream::body::MAX_WHOLE;
@@ -35,7 +35,7 @@ pub(super) struct Source {
     request_id: String,
     /// None: it has ended, or was let go.
     pub(super) upstream: Option<Body>,
-    pub(super) feed: Feed,
+    pub(super) flow: Flow,
     pub(super) clocks: Clocks,
 }
 
@@ -55,14 +55,14 @@ impl Source {
         provider: &Arc<Provider>,
         request_id: &str,
         answer: Answer,
-        context: ReplyContext,
+        flow: Flow,
     ) -> Self {
         Self {
             worker: Rc::clone(worker),
             provider: Arc::clone(provider),
             request_id: request_id.to_owned(),
             clocks: Clocks::new(&worker.config, answer.began),
-            feed: Feed::new(answer.content_type(), context),
+            flow,
             upstream: Some(answer.body),
         }
     }
@@ -78,15 +78,15 @@ impl Source {
             loop {
                 match self.read(cx, &mut events) {
                     Ok(Step::Over) => return Poll::Ready(Ok(None)),
-                    Ok(_) if self.feed.translator.started() => return Poll::Ready(Ok(None)),
+                    Ok(_) if self.flow.started() => return Poll::Ready(Ok(None)),
                     Ok(Step::Batch) => continue,
                     Ok(Step::Waiting) => {}
-                    Err(error) if self.feed.translator.started() => return Poll::Ready(Ok(Some(error))),
+                    Err(error) if self.flow.started() => return Poll::Ready(Ok(Some(error))),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
                 match std::task::ready!(self.clocks.poll(self.phase(false), cx)) {
                     Due::Commit | Due::Ping => {
-                        self.feed.translator.start(&mut events);
+                        self.flow.start(&mut events);
                         return Poll::Ready(Ok(None));
                     }
                     due => return Poll::Ready(Err(self.overdue(due))),
@@ -100,7 +100,7 @@ impl Source {
     }
 
     pub(super) fn phase(&self, committed: bool) -> Phase {
-        Phase { committed, finished: self.feed.translator.finish_seen() }
+        Phase { committed, finished: self.flow.finish_seen() }
     }
 
     /// Takes all that the upstream has for us now.
@@ -127,12 +127,12 @@ impl Source {
         }
     }
 
-    /// Translates upstream bytes. True: the stream said that it is done.
+    /// Makes events of upstream bytes. True: the stream said that it is done.
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, ApiError> {
         #[cfg(test)]
         super::tests::trip(bytes);
-        let done = self.feed.take(bytes, out, || self.clocks.event())?;
-        if self.feed.whole().len() > MAX_WHOLE {
+        let done = self.flow.take(bytes, out, || self.clocks.event())?;
+        if self.flow.whole().len() > MAX_WHOLE {
             return Err(self.told(Cause::TooLarge(MAX_WHOLE)));
         }
         if done {
@@ -141,9 +141,9 @@ impl Source {
         Ok(done)
     }
 
-    /// The upstream's body has ended, cleanly or not: the translator knows whether that was all.
+    /// The upstream's body has ended, cleanly or not: the flow knows whether that was all.
     fn end(&mut self, fault: Option<Fault>, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        match (self.feed.form(), fault) {
+        match (self.flow.form(), fault) {
             (Some(Form::Events), Some(fault)) => {
                 tracing::debug!(request_id = %self.request_id, %fault, "the upstream's stream broke");
             }
@@ -151,11 +151,11 @@ impl Source {
             (Some(Form::Whole), None) => {
                 let max = self.worker.config.log_body_max_chars;
                 let blot = |text: &mut String| self.blot(text);
-                log::body(max, &self.request_id, "upstream answer", self.feed.whole(), blot);
+                log::body(max, &self.request_id, "upstream answer", self.flow.whole(), blot);
             }
             _ => {}
         }
-        self.feed.end(out)
+        self.flow.end(out)
     }
 
     /// Lets the connection end by itself, so that it can be used again.

@@ -1,12 +1,12 @@
 //! A whole answer, also where the upstream sent it as a stream.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
 use super::clocks::SETTLED;
 use crate::config::Provider;
-use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer};
+use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, native};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Cause, Fault, Stage};
@@ -83,4 +83,34 @@ pub(super) async fn read(
     let whole = fold.finish(end)?;
     show(record, "answer", &whole.body);
     Ok(whole)
+}
+
+/// Reads an answer that passes as it is; `upstream_timeout` bounds all of it.
+pub(super) async fn pass(
+    worker: &Worker,
+    provider: &Provider,
+    answer: Answer,
+    record: &mut Record,
+) -> Result<WholeAnswer, ApiError> {
+    let limit = worker.config.upstream_timeout;
+    let until = answer.began + limit;
+    let content_type = answer.content_type();
+    let mut body = answer.body;
+    let told = |fault: Fault| fault.api_error(&provider.name);
+    // Enough of it to tell that it is no stream, which might never end.
+    let mut head = BytesMut::new();
+    while Form::of(&content_type, &head).is_none() && head.len() < 64 * 1024 {
+        let chunk = timeout_at(until, body.chunk()).await;
+        match chunk.map_err(|_| told(Fault::new(Stage::Body, Cause::Timeout(limit))))? {
+            Some(chunk) => head.extend_from_slice(&chunk.map_err(told)?),
+            None => break,
+        }
+    }
+    record.mark_first_byte();
+    native::check_form(Form::of(&content_type, &head).unwrap_or(Form::Whole), &provider.name)?;
+    let whole = body.rest(head.freeze(), MAX_WHOLE, until, limit).await.map_err(told)?;
+    let max = worker.config.log_body_max_chars;
+    log::body(max, &record.request_id, "upstream answer", &whole, |text| provider.blot(text));
+    let summary = native::answer(&whole, &provider.name)?;
+    Ok(WholeAnswer { body: whole.into(), summary })
 }

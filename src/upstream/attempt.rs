@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::HttpDate;
 use awc::http::Method;
-use awc::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
+use awc::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::Body;
 use super::client::{Client, Endpoint};
+use super::crossing::Crossing;
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
 use crate::config::{Provider, Secret};
@@ -134,7 +135,27 @@ impl Endpoint {
     ) -> Result<Answer, Fault> {
         let (first, again) =
             if stream { (&self.stream, &self.stream_again) } else { (&self.whole, &self.whole_again) };
-        exchange([first, again], &self.name, body, began, limits).await
+        exchange([first, again], None, &self.name, body, began, limits).await
+    }
+
+    /// Sends a Messages request that passes through, with what else crosses of the client's; else
+    /// as [`Endpoint::send_since`].
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn pass(
+        &self,
+        began: Instant,
+        body: Bytes,
+        stream: bool,
+        crossing: &Crossing,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
+        let ready = self.beta.as_deref().filter(|_| crossing.beta).unwrap_or(self);
+        let (first, again) =
+            if stream { (&ready.stream, &ready.stream_again) } else { (&ready.whole, &ready.whole_again) };
+        let headers = crossing.over(first, self.own_version);
+        exchange([first, again], Some(&headers), &self.name, body, began, limits).await
     }
 }
 
@@ -159,13 +180,14 @@ impl Client {
         limits: Limits,
     ) -> Result<Answer, Fault> {
         let request = self.freeze(provider, key, Method::GET, url, "application/json")?;
-        exchange([&request, &request], &provider.name, Bytes::new(), Instant::now(), limits).await
+        exchange([&request, &request], None, &provider.name, Bytes::new(), Instant::now(), limits).await
     }
 }
 
 /// `again` is asked when `first` went out on a pooled connection that had closed.
 async fn exchange(
     [first, again]: [&FrozenClientRequest; 2],
+    extra: Option<&HeaderMap>,
     name: &str,
     body: Bytes,
     began: Instant,
@@ -175,7 +197,7 @@ async fn exchange(
     loop {
         let progress = Rc::new(Progress::default());
         let request = if retried { again } else { first };
-        match attempt(request, body.clone(), &progress, began, limits).await {
+        match attempt(request, extra, body.clone(), &progress, began, limits).await {
             Ok(response) => {
                 let answer = Answer {
                     status: response.status().as_u16(),
@@ -216,12 +238,17 @@ fn accept(answer: Answer) -> Result<Answer, Fault> {
 
 async fn attempt(
     request: &FrozenClientRequest,
+    extra: Option<&HeaderMap>,
     bytes: Bytes,
     progress: &Rc<Progress>,
     began: Instant,
     limits: Limits,
 ) -> Result<ClientResponse, Fault> {
-    let send = request.send_body(Outgoing { rest: bytes, progress: Rc::clone(progress) });
+    let body = Outgoing { rest: bytes, progress: Rc::clone(progress) };
+    let send = match extra {
+        Some(headers) => request.extra_headers(headers.clone()).send_body(body),
+        None => request.send_body(body),
+    };
     // Unconstrained: awc probes pooled sockets by polling them, and takes the `Pending` that
     // tokio's cooperative budget answers after about 128 polls for "alive". With some hundred
     // dead connections in the pool it would hand these out.

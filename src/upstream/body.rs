@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use awc::ClientResponse;
 use awc::http::Version;
-use awc::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use awc::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::{Instant, timeout_at};
@@ -44,6 +46,10 @@ impl Body {
     /// Shows every byte to a capture.
     pub fn tap(&mut self, exchange: Arc<Exchange>) {
         self.tap = Some(exchange);
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
     }
 
     pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {

@@ -9,10 +9,11 @@ use awc::http::header::{
 };
 use awc::http::{Method, Uri};
 
+use super::crossing::{API_KEY, OLDEST, VERSION, places};
 use super::dial::dialler;
 use super::fault::{Cause, Fault, Stage};
 use super::transport::{Transport, Transports};
-use crate::config::{Provider, Secret};
+use crate::config::{Api, Provider, Secret};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -20,17 +21,9 @@ const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 /// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
+    /// One for each way, with connections of its own.
     ways: Rc<[Way]>,
     connect: Duration,
-}
-
-/// One way, with connections of its own.
-struct Way {
-    transport: Transport,
-    pooled: awc::Client,
-    /// Every request opens a connection of its own: for a second attempt, which must not find
-    /// the next dead connection in the pool.
-    fresh: awc::Client,
 }
 
 impl std::fmt::Debug for Client {
@@ -43,11 +36,7 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        let ways = transports.iter().map(|transport| Way {
-            transport: transport.clone(),
-            pooled: awc(transport, connect),
-            fresh: awc(transport, connect),
-        });
+        let ways = transports.iter().map(|transport| Way::new(transport, connect));
         Self { ways: ways.collect(), connect }
     }
 
@@ -61,12 +50,26 @@ impl Client {
     /// # Errors
     /// A URL or header that cannot be sent.
     pub fn endpoint(&self, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
-        let way = self.way(provider, &provider.completions_url)?;
-        let ready = |awc, accept, close| {
-            freeze(awc, provider, key, Method::POST, &provider.completions_url, accept, close)
-        };
+        let url = &provider.completions_url;
+        let mut endpoint = self.endpoint_at(url, provider, key)?;
+        if provider.api == Api::Anthropic {
+            let sign = if url.contains('?') { '&' } else { '?' };
+            let beta = self.endpoint_at(&format!("{url}{sign}beta=true"), provider, key)?;
+            endpoint.beta = Some(Box::new(beta));
+        }
+        Ok(endpoint)
+    }
+
+    fn endpoint_at(&self, url: &str, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
+        let way = self.way(provider, url)?;
+        let ready = |awc, accept, close| freeze(awc, provider, key, Method::POST, url, accept, close);
         Ok(Endpoint {
             name: provider.name.clone(),
+            own_version: provider
+                .headers
+                .iter()
+                .any(|(name, _)| VERSION == name.to_ascii_lowercase().as_str()),
+            beta: None,
             whole: ready(&way.pooled, "application/json", false)?,
             stream: ready(&way.pooled, "text/event-stream", false)?,
             whole_again: ready(&way.fresh, "application/json", true)?,
@@ -82,21 +85,32 @@ impl Client {
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        let way = self.way(provider, url)?;
-        freeze(&way.pooled, provider, key, method, url, accept, false)
+        freeze(&self.way(provider, url)?.pooled, provider, key, method, url, accept, false)
     }
 
-    /// The way to this provider; what is meant for TLS never goes without.
+    /// The way to a provider; what is meant for TLS never goes without.
     fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
         let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
         way.filter(|way| way.transport.tls.is_some() == encrypted)
-            .ok_or_else(|| bad("no way to it was set up"))
+            .ok_or_else(|| Fault::new(Stage::Connect, Cause::Config("no way to it was set up".into())))
     }
 }
 
-fn bad(what: impl Into<String>) -> Fault {
-    Fault::new(Stage::Connect, Cause::Config(what.into()))
+/// Connections that are opened in one way.
+struct Way {
+    transport: Transport,
+    pooled: awc::Client,
+    /// Every request opens a connection of its own: for a second attempt, which must not find
+    /// the next dead connection in the pool.
+    fresh: awc::Client,
+}
+
+impl Way {
+    fn new(transport: &Transport, connect: Duration) -> Self {
+        let transport = transport.clone();
+        Self { pooled: awc(&transport, connect), fresh: awc(&transport, connect), transport }
+    }
 }
 
 fn awc(transport: &Transport, connect: Duration) -> awc::Client {
@@ -118,19 +132,6 @@ fn awc(transport: &Transport, connect: Duration) -> awc::Client {
         .finish()
 }
 
-/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
-fn plain(uri: Uri) -> Option<Uri> {
-    if uri.scheme_str() != Some("https") {
-        return Some(uri);
-    }
-    let authority = match uri.port() {
-        Some(_) => uri.authority()?.to_string(),
-        None => format!("{}:443", uri.host()?),
-    };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
-}
-
 fn freeze(
     awc: &awc::Client,
     provider: &Provider,
@@ -140,14 +141,15 @@ fn freeze(
     accept: &'static str,
     close: bool,
 ) -> Result<FrozenClientRequest, Fault> {
-    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL"))?;
-    let host = uri.host().ok_or_else(|| bad("its base_url has no host"))?;
+    let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
+    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
+    let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
     let host = match (uri.port_u16(), uri.scheme_str()) {
         (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
         (Some(port), _) => format!("{host}:{port}"),
     };
     let mut request = awc
-        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL"))?)
+        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
         // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
         .no_decompress()
         .insert_header((HOST, host))
@@ -161,9 +163,16 @@ fn freeze(
         value.set_sensitive(true);
         Ok::<_, Fault>(value)
     };
-    if !key.is_empty() {
+    if provider.api == Api::Anthropic {
+        request = request.insert_header((VERSION, OLDEST));
+    }
+    let (bearer, own) = places(provider, key);
+    if bearer && !key.is_empty() {
         let value = secret(&format!("Bearer {}", key.expose()), "its key")?;
         request = request.insert_header((AUTHORIZATION, value));
+    }
+    if own && !key.is_empty() {
+        request = request.insert_header((API_KEY, secret(key.expose(), "its key")?));
     }
     for (name, value) in &provider.headers {
         let value = secret(value.expose(), &format!("its header `{name}`"))?;
@@ -178,11 +187,28 @@ fn freeze(
     request.freeze().map_err(|e| bad(e.to_string()))
 }
 
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
+}
+
 /// One provider, ready to be asked with one of its keys.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The provider's name, for errors.
     pub name: String,
+    /// The configuration says which version of the Messages API is asked for.
+    pub(super) own_version: bool,
+    /// The same with `beta=true` in the query, where the upstream speaks the Messages API.
+    pub(super) beta: Option<Box<Self>>,
     pub(super) whole: FrozenClientRequest,
     pub(super) stream: FrozenClientRequest,
     /// On a connection of its own.

@@ -290,6 +290,7 @@ mod tests {
         Provider {
             name: name.to_owned(),
             base_url: base.to_owned(),
+            api: crate::config::Api::OpenAi,
             completions_url: String::new(),
             models_url: String::new(),
             keys: keys.iter().map(|k| Secret::new(*k)).collect(),

@@ -44,6 +44,12 @@ pub struct SseDecoder {
     begun: bool,
     /// The last line ended with CR: a LF that follows belongs to it.
     after_cr: bool,
+    /// A field of an event has come since the last blank line.
+    inside: bool,
+    /// Where `buffer` begins, in bytes from the start of the stream.
+    base: u64,
+    /// See [`SseDecoder::boundary`].
+    boundary: u64,
     max_event: usize,
 }
 
@@ -62,6 +68,9 @@ impl SseDecoder {
             given: false,
             begun: false,
             after_cr: false,
+            inside: false,
+            base: 0,
+            boundary: 0,
             max_event,
         }
     }
@@ -73,6 +82,7 @@ impl SseDecoder {
         if self.at > 0 {
             // What is left is less than an event: moving it is cheap and the buffer stays small.
             self.buffer.drain(..self.at);
+            self.base += self.at as u64;
             self.scanned -= self.at;
             self.at = 0;
             // One huge event must not cost its size until the stream ends.
@@ -84,6 +94,12 @@ impl SseDecoder {
     /// Bytes held.
     pub fn retained(&self) -> usize {
         self.buffer.len() - self.at + self.data.len() + self.name.len()
+    }
+
+    /// How many bytes of the stream belong to events and comments that are complete: what is
+    /// put behind them stands between two events. Counts those that were given out.
+    pub fn boundary(&self) -> u64 {
+        self.boundary
     }
 
     /// The next complete event, or none until more bytes come.
@@ -154,6 +170,8 @@ impl SseDecoder {
             };
             if start == end {
                 // A blank line ends the event.
+                self.inside = false;
+                self.boundary = self.base + self.at as u64;
                 if self.lines == 0 {
                     self.name.clear();
                     continue;
@@ -164,7 +182,14 @@ impl SseDecoder {
             if self.is_too_long(line) {
                 return Some(Err(SseFault::TooLarge(self.max_event)));
             }
-            let Some((field, value)) = field(line) else { continue };
+            let Some((field, value)) = field(line) else {
+                // A comment.
+                if !self.inside {
+                    self.boundary = self.base + self.at as u64;
+                }
+                continue;
+            };
+            self.inside = true;
             match field {
                 b"data" => {
                     let from = end - value.len();
@@ -198,6 +223,9 @@ impl SseDecoder {
         if self.after_cr && self.at < self.buffer.len() {
             self.after_cr = false;
             if self.buffer.get(self.at) == Some(&b'\n') {
+                if self.boundary == self.base + self.at as u64 {
+                    self.boundary += 1;
+                }
                 self.at += 1;
                 self.scanned = self.scanned.max(self.at);
             }
@@ -354,6 +382,40 @@ mod tests {
         d.push(b"data: 1\n\n");
         assert!(d.next_event().is_some() && d.next_event().is_none());
         assert!(d.buffer.capacity() + d.data.capacity() <= 512 << 10);
+    }
+
+    #[test]
+    fn knows_where_events_end() {
+        let stream =
+            b"\xEF\xBB\xBF: hi\n\nevent: a\ndata: 1\n\n: c\r\ndata: 2\r\n\r\nid: 7\n: in\n\ndata: 3\n";
+        let mut d = SseDecoder::new(100);
+        let mut ends = Vec::new();
+        for (n, byte) in stream.iter().enumerate() {
+            d.push(&[*byte]);
+            while d.next_event().is_some() {}
+            assert!(d.boundary() <= n as u64 + 1);
+            if ends.last() != Some(&d.boundary()) {
+                ends.push(d.boundary());
+            }
+        }
+        let text =
+            |from: u64, to: u64| String::from_utf8_lossy(&stream[from as usize..to as usize]).into_owned();
+        let lines: Vec<String> = ends.iter().zip(&ends[1..]).map(|(from, to)| text(*from, *to)).collect();
+        let want = [
+            "\u{feff}: hi\n",
+            "\n",
+            "event: a\ndata: 1\n\n",
+            ": c\r",
+            "\n",
+            "data: 2\r\n\r",
+            "\n",
+            "id: 7\n: in\n\n",
+        ];
+        assert_eq!(lines, want);
+        let mut whole = SseDecoder::new(100);
+        whole.push(stream);
+        while whole.next_event().is_some() {}
+        assert_eq!(whole.boundary(), d.boundary());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod connect;
 mod endpoints;
 mod faults;
 mod https;
+mod native;
 mod pool;
 mod program;
 mod r01_truncation;

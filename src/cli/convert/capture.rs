@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::config::Api;
 use crate::convert::ModelSpec;
+use crate::convert::native::History;
 use crate::observe::capture::meta::{
     CLIENT_REQUEST, CLIENT_RESPONSE, FORMAT, META, Meta, UPSTREAM_REQUEST, UPSTREAM_RESPONSE, UPSTREAM_TIMES,
 };
@@ -103,6 +105,12 @@ impl Folder {
             extra_body: spec.extra_body,
             drop_params: spec.drop_params,
         }
+    }
+
+    /// Requests passed through: what became of their history.
+    pub(super) fn history(&self) -> Option<History> {
+        let history = if self.meta.history_kept { History::Kept } else { History::Cleaned };
+        (self.meta.api == Api::Anthropic.as_str()).then_some(history)
     }
 
     /// HTTP status of the upstream's answer.

@@ -59,11 +59,8 @@ fn single(mut maker: Maker<'_>, job: &Job, printer: &mut Printer) -> anyhow::Res
     if let Some(status) = done.told {
         printer.note(format_args!("{}: the client gets HTTP {status}", job.name));
     }
-    if let Some(profile) = done.captured {
-        printer.note(format_args!(
-            "{}: with the settings of its captured exchange (profile {profile})",
-            job.name
-        ));
+    if let Some(how) = &done.captured {
+        printer.note(format_args!("{}: with the settings of its captured exchange ({how})", job.name));
     }
     report::losses(maker.args, job, &done, false, printer);
     Ok(match report::answer_error(job, &done) {

@@ -18,7 +18,7 @@ use crate::cli::Printer;
 use crate::cli::args::{ConvertArgs, From as Kind, To};
 use crate::cli::exit::UsageError;
 use crate::convert::{self, Losses, StreamTranslator, UpstreamEnd};
-use crate::wire::anthropic::{ApiError, Request};
+use crate::wire::anthropic::ApiError;
 
 /// An input that was converted.
 pub(super) struct Done {
@@ -28,8 +28,8 @@ pub(super) struct Done {
     pub(super) told: Option<u16>,
     /// The file that was written.
     pub(super) output: Option<PathBuf>,
-    /// Settings were taken from the captured exchange around it: its profile.
-    pub(super) captured: Option<&'static str>,
+    /// Settings were taken from the captured exchange around it: its profile or protocol.
+    pub(super) captured: Option<String>,
 }
 
 /// How a conversion is to be made.
@@ -89,6 +89,11 @@ impl Maker<'_> {
                 (self.setup.of_exchange(&folder, answer)?, known, true)
             }
         };
+        let is_answer = !matches!(known.kind, Some(Kind::AnthropicRequest | Kind::OpenaiError));
+        if setup.passes() && captured && known.anything && is_answer {
+            let what = "an answer in Anthropic's own form, which passed through as it is: nothing to convert";
+            return Err(Foreign(format!("{}: this is {what}", job.name)).into());
+        }
         let input = input::open(job.path.as_deref(), &job.name)?;
         let mut one = One { maker: self, job, setup, known, captured };
         one.convert(input, bar, printer)
@@ -119,6 +124,12 @@ impl One<'_, '_> {
                 kind => kind?,
             },
         };
+        if kind == Some(Kind::OpenaiSse) && self.setup.passes() {
+            bail!(
+                "{name}: answers of this model pass through as they are (`\"api\": \"anthropic\"`): nothing to convert; \
+                 --profile converts all the same"
+            );
+        }
         if kind == Some(Kind::OpenaiSse) {
             let events = self.events(Kind::OpenaiSse)?;
             return self.write(Kind::OpenaiSse, events, printer, |setup, sink| {
@@ -144,6 +155,10 @@ impl One<'_, '_> {
         };
         match kind {
             Kind::OpenaiError => self.error(text.as_bytes(), printer),
+            _ if self.setup.passes() && kind != Kind::AnthropicRequest => bail!(
+                "{name}: answers of this model pass through as they are (`\"api\": \"anthropic\"`): nothing to convert; \
+                 --profile converts all the same"
+            ),
             Kind::AnthropicRequest => {
                 self.events(kind)?;
                 self.write(kind, false, printer, |setup, sink| request(name, text, setup, sink))
@@ -206,7 +221,7 @@ impl One<'_, '_> {
         let (mut sink, output) = self.maker.target.open(self.job, end, printer)?;
         let ended = make(&self.setup, &mut sink)?;
         sink.commit()?;
-        let captured = self.captured.then_some(self.setup.profile.name.as_str());
+        let captured = self.captured.then(|| self.setup.how());
         Ok(Done { kind, ended, told: None, output, captured })
     }
 
@@ -217,8 +232,11 @@ impl One<'_, '_> {
         let status = self.known.status.unwrap_or(200);
         let mut told = 0;
         let done = self.write(Kind::OpenaiError, false, printer, |setup, sink| {
-            let reply = setup.reply(body);
-            let error = convert::error::error(status, body, &setup.provider, Some(&reply));
+            let error = if setup.passes() {
+                convert::native::error(status, body, &setup.provider)
+            } else {
+                convert::error::error(status, body, &setup.provider, Some(&setup.reply(body)))
+            };
             told = error.status;
             let mut out = Vec::new();
             write_error(&error, &mut out);
@@ -230,13 +248,11 @@ impl One<'_, '_> {
 }
 
 fn request(name: &str, text: &str, setup: &Setup, sink: &mut Sink<'_>) -> anyhow::Result<Ended> {
-    let converted = Request::parse(text.as_bytes())
-        .and_then(|request| convert::request(&request, setup.profile, &setup.spec_for(&request)));
-    match converted {
-        Ok(converted) => {
-            sink.write(&converted.body)?;
+    match setup.upstream(text) {
+        Ok((body, losses)) => {
+            sink.write(&body)?;
             sink.write(b"\n")?;
-            Ok(Ended::new(converted.losses, None))
+            Ok(Ended::new(losses, None))
         }
         // There is nothing to send upstream: bad input.
         Err(e) => bail!("{name}: {} {}: {}", e.status, e.kind.as_str(), e.message),

@@ -8,10 +8,11 @@ use sha2::{Digest as _, Sha256};
 use super::capture::Folder;
 use crate::cli::args::{ConvertArgs, GlobalArgs};
 use crate::cli::exit::UsageError;
-use crate::config::{self, suggest};
-use crate::convert::{self, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use crate::config::{self, Api, suggest};
+use crate::convert::native::History;
+use crate::convert::{self, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
 use crate::observe::capture::meta::{CLIENT_REQUEST, META};
-use crate::wire::anthropic::Request;
+use crate::wire::anthropic::{ApiError, Outline, Request};
 use crate::wire::json::Cursor;
 
 /// What a conversion has to know besides its input.
@@ -30,6 +31,8 @@ pub(super) struct Setup {
     seed: Option<u64>,
     /// Name of `--model`.
     model: Option<String>,
+    /// Requests pass through to this upstream: what becomes of their history.
+    native: Option<History>,
 }
 
 impl Setup {
@@ -47,6 +50,7 @@ impl Setup {
             reply: None,
             seed: None,
             model: args.model.clone(),
+            native: None,
         };
         if let Some(name) = &args.model {
             let config = config::load(&config::locate(global.config.as_deref()))?.config;
@@ -59,6 +63,9 @@ impl Setup {
             setup.told = true;
             setup.provider.clone_from(&model.provider.name);
             setup.spec = Some(model.spec.clone());
+            // With --profile it is asked what a conversion would make of it.
+            let passes = model.provider.api == Api::Anthropic && named.is_none();
+            setup.native = passes.then(|| model.history());
         }
         if let Some(path) = &args.request {
             setup.reply = Some(setup.read_request(path)?);
@@ -85,8 +92,9 @@ impl Setup {
         if self.spec.is_none() && meta.model_id.is_some() {
             setup.spec = Some(folder.spec());
             setup.provider.clone_from(&meta.provider);
+            setup.native = if self.told { None } else { folder.history() };
         }
-        if answer && self.reply.is_none() {
+        if answer && self.reply.is_none() && setup.native.is_none() {
             setup.reply = Some(setup.read_request(&folder.dir.join(CLIENT_REQUEST))?);
         }
         Ok(setup)
@@ -105,8 +113,31 @@ impl Setup {
         }
     }
 
+    /// Requests pass through: nothing is converted.
+    pub(super) fn passes(&self) -> bool {
+        self.native.is_some()
+    }
+
+    /// What goes upstream for a request.
+    pub(super) fn upstream(&self, request: &str) -> Result<(Vec<u8>, Losses), ApiError> {
+        if let Some(history) = self.native {
+            let outline = Outline::read(request.as_bytes())?;
+            let remote_id = self.spec.as_ref().map_or(&*outline.model, |spec| &spec.remote_id);
+            let passed = convert::native::request(&outline, remote_id, history);
+            return Ok((passed.body, passed.losses));
+        }
+        let request = Request::parse(request.as_bytes())?;
+        let converted = convert::request(&request, self.profile, &self.spec_for(&request))?;
+        Ok((converted.body, converted.losses))
+    }
+
+    /// How the upstream is told of.
+    pub(super) fn how(&self) -> String {
+        if self.passes() { "api anthropic".to_owned() } else { format!("profile {}", self.profile.name) }
+    }
+
     /// Settings of the model: those of `--model`, else none, under the request's own name.
-    pub(super) fn spec_for(&self, request: &Request<'_>) -> ModelSpec {
+    fn spec_for(&self, request: &Request<'_>) -> ModelSpec {
         let plain = || ModelSpec { remote_id: request.model.clone().into_owned(), ..ModelSpec::default() };
         self.spec.clone().unwrap_or_else(plain)
     }

@@ -44,9 +44,9 @@ pub(in crate::cli) struct Times {
     pub total: Duration,
 }
 
-/// Sends `body` to the provider's Chat Completions and reads the answer to its end.
+/// Sends `body` to the provider and reads the answer to its end.
 ///
-/// A stream is over with `[DONE]`: some servers keep the connection open after it.
+/// A stream is over with `[DONE]` or `message_stop`: some servers keep the connection open after it.
 pub(super) async fn post(
     client: &Client,
     provider: &Provider,
@@ -82,10 +82,11 @@ pub(super) async fn post(
             all.extend_from_slice(&bytes);
             decoder.push(if events { &bytes } else { &[] });
             while let Some(Ok(event)) = decoder.next_event() {
-                if event.data.trim_ascii() == b"[DONE]" {
+                if event.data.trim_ascii() == b"[DONE]" || event.name == b"message_stop" {
                     return Ok(true);
                 }
-                if times.first_token.is_none() && has_token(event.data) {
+                let said = || event.name == b"content_block_delta" || has_token(event.data);
+                if times.first_token.is_none() && said() {
                     times.first_token = Some(Instant::now() - sent);
                 }
             }

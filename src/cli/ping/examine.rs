@@ -12,7 +12,7 @@ use super::probe::{self, Finding, Verdict};
 use super::prober::{self, Cost, Prober};
 use super::said::Said;
 use super::spread::Timings;
-use crate::config::Model;
+use crate::config::{Api, Model};
 use crate::upstream::Limits;
 
 /// What to do.
@@ -57,6 +57,9 @@ const STREAM: Prompt =
 
 /// Asks the model's upstream.
 pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> anyhow::Result<Examined> {
+    // The probes ask what a conversion has to know of an upstream: nothing is converted there.
+    let quick = plan.quick || model.provider.api == Api::Anthropic;
+    let plan = Plan { quick, ..plan };
     let mut examined = Examined {
         status: None,
         failure: None,
@@ -115,7 +118,8 @@ async fn examine_with(
         bar.inc(1);
         examined.cost.add(stream.tokens);
         let said = stream.reply.as_ref().and_then(|r| Said::read(r).ok());
-        examined.timings.add(whole.times, stream.times, said.as_ref());
+        let told = said.as_ref().map_or(stream.tokens, |said| said.tokens);
+        examined.timings.add(whole.times, stream.times, told);
         let failed = examined.failed(&stream);
         if n == 0 {
             if !plan.quick {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ask::{Reply, post};
 use super::once::{Prompt, Refused, request};
 use crate::cli::remote::{self, Listing, any_of};
-use crate::config::{Model, Provider};
+use crate::config::{Api, Model, Provider};
 use crate::upstream::{Cause, Client, Limits, ProxyFault, TlsFault, Transports};
 
 /// What to look at.
@@ -179,6 +179,13 @@ async fn other_path(client: &Client, model: &Model, limits: Limits, status: u16)
         )
     };
     let provider = &*model.provider;
+    if provider.api == Api::Anthropic {
+        let path = provider.completions_url.strip_prefix(&*provider.base_url).unwrap_or_default();
+        return format!(
+            "does it speak the Messages API at base_url and `{path}` (completions_path)? If not, remove `\"api\": \"anthropic\"`"
+        )
+        .into();
+    }
     let prompt = Prompt { text: "Reply with one word: pong", max_tokens: 1, stream: false };
     let Ok(converted) = request(model, &prompt) else { return nothing() };
     let base = provider.base_url.as_str();

@@ -10,6 +10,7 @@ mod fit;
 mod hint;
 mod judge;
 mod keys;
+mod native;
 mod once;
 mod probe;
 mod prober;

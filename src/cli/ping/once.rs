@@ -4,7 +4,7 @@ use actix_web::rt::System;
 
 use super::ask::{MAX_ANSWER, Reply, Times, post};
 use super::hint::{self, Hint};
-use crate::config::Model;
+use crate::config::{Api, Model};
 use crate::convert::{self, ReplyContext, Summary, UpstreamEnd, WholeTranslator};
 use crate::upstream::{Client, Fault, Limits, Transports};
 use crate::wire::anthropic::{ApiError, Request};
@@ -122,6 +122,9 @@ pub(super) async fn exchange(
     limits: Limits,
     prompt: &Prompt,
 ) -> Result<(Reply, Option<Tokens>), Refused> {
+    if model.provider.api == Api::Anthropic {
+        return super::native::exchange(client, model, limits, prompt).await;
+    }
     let name = &model.provider.name;
     let local = |e: ApiError| Refused { message: e.message, fault: None, reply: None };
     let converted = request(model, prompt).map_err(local)?;
@@ -136,6 +139,14 @@ pub(super) async fn exchange(
     } else {
         fold(&reply.body, converted.reply)
     };
+    judge(reply, read).map_err(|refused| *refused)
+}
+
+/// The answer with its tokens, or why it is none.
+pub(super) fn judge(
+    reply: Reply,
+    read: Result<Summary, ApiError>,
+) -> Result<(Reply, Option<Tokens>), Box<Refused>> {
     match read {
         Ok(summary) => {
             let usage = summary.usage;
@@ -144,7 +155,7 @@ pub(super) async fn exchange(
             let tokens = Tokens { input, output: usage.output_tokens };
             Ok((reply, (!summary.usage_estimated).then_some(tokens)))
         }
-        Err(error) => Err(Refused { message: error.message, fault: None, reply: Some(reply) }),
+        Err(error) => Err(Box::new(Refused { message: error.message, fault: None, reply: Some(reply) })),
     }
 }
 

@@ -13,7 +13,7 @@ use super::prober::Cost;
 use super::spread::{Shown, Spread};
 use crate::cli::Printer;
 use crate::cli::output::{BOLD, CYAN, GREEN, RED, YELLOW};
-use crate::config::Model;
+use crate::config::{Api, Model};
 
 /// One entry of `pings` in `--json`. Stable: keys are added, never changed.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,9 @@ pub(super) struct Ping<'m> {
     provider: &'m str,
     remote_id: &'m str,
     profile: &'static str,
+    /// Only where it is not `openai`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api: Option<&'static str>,
     /// Where it is and who named it; none: the upstream is asked directly.
     proxy: Option<String>,
     ok: bool,
@@ -53,6 +56,7 @@ impl<'m> Ping<'m> {
             provider: &model.provider.name,
             remote_id: &model.spec.remote_id,
             profile: &model.profile.name,
+            api: Some(model.provider.api).filter(|api| *api != Api::OpenAi).map(Api::as_str),
             proxy: model.provider.proxy.as_ref().map(ToString::to_string),
             ok: examined.ok(),
             status: examined.status,
@@ -78,10 +82,11 @@ impl<'m> Ping<'m> {
         let out = printer.text();
         let (style, word) = if self.ok { (GREEN, "ok  ") } else { (RED, "fail") };
         let Self { model, remote_id, provider, profile, .. } = self;
-        writeln!(
-            out,
-            "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, profile {profile})"
-        )?;
+        let how = match self.api {
+            Some(api) => format!("api {api}"),
+            None => format!("profile {profile}"),
+        };
+        writeln!(out, "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, {how})")?;
         if let Some(proxy) = &self.proxy {
             writeln!(out, "      {:<23} {proxy}", "through the proxy")?;
         }
@@ -106,6 +111,9 @@ impl<'m> Ping<'m> {
         }
         if !self.probes.is_empty() {
             writeln!(out)?;
+        }
+        if self.ok && self.api.is_some() {
+            writeln!(out, "      {:<23} none: requests pass through, so nothing has to be known", "probes")?;
         }
         for finding in &self.probes {
             let label = NAMES.iter().find(|(n, _)| *n == finding.probe).map_or(finding.probe, |(_, l)| l);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::ask::Times;
 use super::examine::ms;
-use super::said::Said;
+use super::once::Tokens;
 
 /// Samples of each time, in milliseconds, and of the rate, in tokens a second.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) struct Shown {
 
 impl Timings {
     /// One sample: a whole answer over a new connection, and a stream over the same one.
-    pub(super) fn add(&mut self, whole: Option<Times>, stream: Option<Times>, said: Option<&Said>) {
+    pub(super) fn add(&mut self, whole: Option<Times>, stream: Option<Times>, told: Option<Tokens>) {
         if let Some(times) = whole {
             self.resolve.extend(times.resolve.map(ms));
             self.connect.extend(times.connect.map(ms));
@@ -53,7 +53,7 @@ impl Timings {
         self.first_byte.push(ms(times.first_byte));
         self.first_token.extend(times.first_token.map(ms));
         self.total.push(ms(times.total));
-        let (Some(first), Some(tokens)) = (times.first_token, said.and_then(|s| s.tokens)) else { return };
+        let (Some(first), Some(tokens)) = (times.first_token, told) else { return };
         let during = (times.total.saturating_sub(first)).as_secs_f64();
         // Few tokens tell no rate.
         if tokens.output >= 8 && during > 0.0 {

@@ -42,6 +42,12 @@ pub struct Meta {
     pub provider: String,
     /// Where the request went, without query.
     pub url: String,
+    /// The protocol of the upstream, as in the configuration; empty: `openai`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub api: String,
+    /// With `anthropic`: what only claude-proxy writes into a history was sent as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_kept: bool,
     /// Name of the provider's profile.
     pub profile: String,
     /// What the configuration says of the model.

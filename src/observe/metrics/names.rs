@@ -121,11 +121,12 @@ pub const ENDPOINTS: [&str; 7] =
 
 /// `loss` of [`LOSSES`]: the tokens of the warnings header, those that end in a name from outside
 /// without it.
-pub const LOSS_TOKENS: [&str; 33] = [
+pub const LOSS_TOKENS: [&str; 34] = [
     "degraded:invalid_utf8",
     "degraded:max_tokens",
     "degraded:prefill",
     "degraded:reasoning_effort",
+    "degraded:thinking",
     "degraded:tool_choice",
     "dropped:container",
     "dropped:context_management",

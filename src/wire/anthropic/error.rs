@@ -49,6 +49,42 @@ impl ErrorKind {
         }
     }
 
+    /// The type of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [
+            Self::InvalidRequest,
+            Self::Authentication,
+            Self::Billing,
+            Self::Permission,
+            Self::NotFound,
+            Self::Conflict,
+            Self::RequestTooLarge,
+            Self::RateLimit,
+            Self::Timeout,
+            Self::Api,
+            Self::Overloaded,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+    }
+
+    /// The HTTP status that Anthropic's API answers with for this type.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::Authentication => 401,
+            Self::Billing => 402,
+            Self::Permission => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::RequestTooLarge => 413,
+            Self::RateLimit => 429,
+            Self::Api => 500,
+            Self::Timeout => 504,
+            Self::Overloaded => 529,
+        }
+    }
+
     /// The type that belongs to an HTTP status.
     pub fn of_status(status: u16) -> Self {
         match status {
@@ -79,6 +115,9 @@ pub struct ApiError {
     /// `error.details`, as JSON text; machine-readable causes such as
     /// `thread_unsupported_request`.
     pub details: Option<String>,
+    /// The `error` object of an upstream that speaks the Messages API, compact JSON as it wrote
+    /// it: it stands for type, message and details, whatever else it holds.
+    pub object: Option<String>,
     /// `x-should-retry` of the answer; the SDKs and Claude Code obey it above the status.
     pub should_retry: Option<bool>,
     /// The upstream itself refused, with this HTTP status or with a body that stands for it.
@@ -94,6 +133,7 @@ impl ApiError {
             kind,
             message: message.into(),
             details: None,
+            object: None,
             should_retry: None,
             upstream_status: None,
         }
@@ -109,6 +149,17 @@ impl ApiError {
         Self::new(502, ErrorKind::Api, message)
     }
 
+    /// Goes over every text that somebody else may have written.
+    pub fn each_text(&mut self, mut over: impl FnMut(&mut String)) {
+        over(&mut self.message);
+        if let Some(details) = &mut self.details {
+            over(details);
+        }
+        if let Some(object) = &mut self.object {
+            over(object);
+        }
+    }
+
     /// Appends `{"type":"error","error":{..},"request_id":..}`; without an id the key is left out.
     pub fn write(&self, request_id: &str, out: &mut Vec<u8>) {
         self.write_as(self.kind, request_id, out);
@@ -117,15 +168,20 @@ impl ApiError {
     /// [`ApiError::write`] under another type: streams tell some errors as
     /// `overloaded_error`, because clients re-issue only these.
     pub fn write_as(&self, kind: ErrorKind, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
-        write_str(kind.as_str(), out);
-        out.extend_from_slice(b",\"message\":");
-        write_str(&self.message, out);
-        if let Some(details) = &self.details {
-            out.extend_from_slice(b",\"details\":");
-            out.extend_from_slice(details.as_bytes());
+        out.extend_from_slice(b"{\"type\":\"error\",\"error\":");
+        if let Some(object) = &self.object {
+            out.extend_from_slice(object.as_bytes());
+        } else {
+            out.extend_from_slice(b"{\"type\":");
+            write_str(kind.as_str(), out);
+            out.extend_from_slice(b",\"message\":");
+            write_str(&self.message, out);
+            if let Some(details) = &self.details {
+                out.extend_from_slice(b",\"details\":");
+                out.extend_from_slice(details.as_bytes());
+            }
+            out.push(b'}');
         }
-        out.push(b'}');
         if !request_id.is_empty() {
             out.extend_from_slice(b",\"request_id\":");
             write_str(request_id, out);

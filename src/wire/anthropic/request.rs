@@ -176,16 +176,18 @@ impl<'a> Request<'a> {
     }
 
     fn read(body: &'a [u8], whole: bool) -> std::result::Result<Self, ApiError> {
-        let text = std::str::from_utf8(body).map_err(|e| {
-            ApiError::invalid_request(format!(
-                "The request body is not valid UTF-8 (byte {})",
-                e.valid_up_to()
-            ))
-        })?;
+        let text = utf8(body)?;
         let mut request = request(&mut Cursor::new(text), whole).map_err(|e| e.into_error(body))?;
         request.source_len = body.len();
         Ok(request)
     }
+}
+
+/// The body as text.
+pub(super) fn utf8(body: &[u8]) -> std::result::Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(|e| {
+        ApiError::invalid_request(format!("The request body is not valid UTF-8 (byte {})", e.valid_up_to()))
+    })
 }
 
 fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude_proxy::config::{Config, Model, Provider, Secret};
+use claude_proxy::config::{Api, Config, Model, Provider, Secret};
 use claude_proxy::convert::{ModelSpec, Profile};
 
 use super::tls::Authority;
@@ -58,6 +58,7 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
         provider: Arc::new(Provider {
             name: "up.example".to_owned(),
             base_url: base.to_owned(),
+            api: Api::OpenAi,
             completions_url: format!("{base}/v1/chat/completions"),
             models_url: format!("{base}/v1/models"),
             keys: vec![Secret::new(UPSTREAM_KEY)],

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod client;
 pub mod config;
 pub mod metrics;
+pub mod native;
 pub mod program;
 pub mod proxy;
 pub mod tls;

@@ -19,8 +19,6 @@ use super::{Foreign, report};
 use crate::cli::args::{ConvertArgs, From as Kind};
 use crate::cli::exit::UsageError;
 use crate::cli::{Exit, Printer};
-use crate::convert;
-use crate::wire::anthropic::Request;
 
 /// Shows one request.
 pub(super) fn run(
@@ -55,21 +53,19 @@ pub(super) fn run(
         Ok(_) => return Err(not_a_request().into()),
         Err(what) => return Err(Foreign(format!("{name}: {what}")).into()),
     }
-    let converted = Request::parse(text.as_bytes())
-        .and_then(|request| convert::request(&request, setup.profile, &setup.spec_for(&request)));
-    let converted = match converted {
-        Ok(converted) => converted,
+    let (body, losses) = match setup.upstream(text) {
+        Ok(made) => made,
         Err(e) => bail!("{name}: {} {}: {}", e.status, e.kind.as_str(), e.message),
     };
     let parsed =
         |text: &[u8]| serde_json::from_slice::<Map<String, Value>>(text).with_context(|| name.to_owned());
-    let sections = pair::sections(&parsed(text.as_bytes())?, &parsed(&converted.body)?);
-    let right = format!("what goes upstream (profile {})", setup.profile.name);
+    let sections = pair::sections(&parsed(text.as_bytes())?, &parsed(&body)?);
+    let right = format!("what goes upstream ({})", setup.how());
     let width = if printer.is_terminal() { show::width() } else { None };
     let mut out = Vec::new();
     show::write(&sections, [name, &right], width, &mut out)?;
     printer.text().write_all(&out)?;
-    let ended = Ended::new(converted.losses, None);
+    let ended = Ended::new(losses, None);
     let done = Done { kind: Kind::AnthropicRequest, ended, told: None, output: None, captured: None };
     report::losses(args, job, &done, false, printer);
     Ok(Exit::Success)

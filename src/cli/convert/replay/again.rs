@@ -1,7 +1,7 @@
 //! A recorded answer of an upstream converted again, on the paths that `serve` takes.
 
 use crate::convert::fold::MAX_EVENT;
-use crate::convert::{self, Feed, Fold, Form, ReplyContext, UpstreamEnd};
+use crate::convert::{self, Feed, Flow, Fold, Form, ReplyContext, UpstreamEnd, native};
 use crate::wire::anthropic::ApiError;
 use crate::wire::sse::{SseDecoder, is_done};
 
@@ -23,6 +23,14 @@ pub(super) enum Again {
     Refused(ApiError),
 }
 
+/// How an answer goes to the client.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    Converted(Box<ReplyContext>),
+    /// As it is, from the provider of that name.
+    Passed(String),
+}
+
 /// What was recorded of an upstream's answer.
 #[derive(Debug)]
 pub(super) struct Recorded {
@@ -33,18 +41,28 @@ pub(super) struct Recorded {
 
 impl Recorded {
     /// An answer with an error's status.
-    pub(super) fn error(&self, context: &ReplyContext) -> Again {
+    pub(super) fn error(&self, way: &Way) -> Again {
         let body = if self.body.len() > MAX_ERROR { &[][..] } else { &self.body };
-        Again::Refused(convert::error::error(self.status, body, &context.provider, Some(context)))
+        Again::Refused(match way {
+            Way::Converted(context) => {
+                convert::error::error(self.status, body, &context.provider, Some(context))
+            }
+            Way::Passed(provider) => native::error(self.status, body, provider),
+        })
     }
 
     /// For a client that did not ask for a stream.
-    pub(super) fn whole(&self, context: ReplyContext) -> Again {
-        let done = match self.form() {
-            Form::Whole => convert::response(&self.body, context),
-            Form::Events => self.fold(context),
+    pub(super) fn whole(&self, way: Way) -> Again {
+        let done = match (way, self.form()) {
+            (Way::Converted(context), Form::Whole) => {
+                convert::response(&self.body, *context).map(|answer| answer.body)
+            }
+            (Way::Converted(context), Form::Events) => self.fold(*context).map(|answer| answer.body),
+            (Way::Passed(provider), form) => native::check_form(form, &provider)
+                .and_then(|()| native::answer(&self.body, &provider))
+                .map(|_| self.body.clone()),
         };
-        done.map_or_else(Again::Refused, |answer| Again::Whole(answer.body))
+        done.map_or_else(Again::Refused, Again::Whole)
     }
 
     fn fold(&self, context: ReplyContext) -> Result<convert::WholeAnswer, ApiError> {
@@ -60,29 +78,33 @@ impl Recorded {
 
     /// For a client that asked for a stream. `committed`: its head was sent before the upstream
     /// had said anything, so that errors are events.
-    pub(super) fn stream(&self, context: ReplyContext, committed: bool) -> Again {
-        let mut feed = Feed::new(self.content_type.clone(), context);
+    pub(super) fn stream(&self, way: Way, committed: bool) -> Again {
+        let content_type = self.content_type.clone();
+        let mut flow = match way {
+            Way::Converted(context) => Flow::from(Feed::new(content_type, *context)),
+            Way::Passed(provider) => Flow::from(native::Relay::new(content_type, provider, 0)),
+        };
         let (mut all, mut before_end) = (Vec::new(), 0);
         if committed {
-            feed.translator.start(&mut all);
+            flow.start(&mut all);
         }
-        match self.events(&mut feed, &mut all, &mut before_end) {
-            Err(error) if !feed.translator.started() => return Again::Refused(error),
-            Err(error) => feed.translator.fail(&error, &mut all),
+        match self.events(&mut flow, &mut all, &mut before_end) {
+            Err(error) if !flow.started() => return Again::Refused(error),
+            Err(error) => flow.fail(&error, &mut all),
             Ok(()) => {}
         }
         Again::Stream { all, before_end }
     }
 
-    fn events(&self, feed: &mut Feed, out: &mut Vec<u8>, before_end: &mut usize) -> Result<(), ApiError> {
+    fn events(&self, flow: &mut Flow, out: &mut Vec<u8>, before_end: &mut usize) -> Result<(), ApiError> {
         for piece in self.pieces() {
-            let done = feed.take(piece, out, || ());
+            let done = flow.take(piece, out, || ());
             *before_end = out.len();
             if done? {
                 return Ok(());
             }
         }
-        feed.end(out)
+        flow.end(out)
     }
 
     /// What the body is; an empty one counts as a stream that ended at once.
@@ -96,7 +118,7 @@ impl Recorded {
         let mut is_over = |piece: &[u8]| {
             decoder.push(piece);
             while let Some(Ok(event)) = decoder.next_event() {
-                if is_done(event.data) {
+                if is_done(event.data) || event.name == b"message_stop" {
                     return true;
                 }
             }

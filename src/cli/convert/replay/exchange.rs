@@ -6,15 +6,16 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Verdict;
-use super::again::{Again, Recorded};
+use super::again::{Again, Recorded, Way};
 use super::compare::{self, Difference, events};
 use crate::cli::convert::capture::Folder;
 use crate::cli::convert::input::read_whole;
-use crate::convert::{self, Converted, Form, Profile, ReplyContext, StreamTranslator};
+use crate::convert::native::History;
+use crate::convert::{self, Converted, Form, Profile, StreamTranslator};
 use crate::observe::capture::meta::{
     CLIENT_REQUEST, CLIENT_RESPONSE, META, UPSTREAM_REQUEST, UPSTREAM_RESPONSE, Upstream,
 };
-use crate::wire::anthropic::{ApiError, Request};
+use crate::wire::anthropic::{ApiError, Outline, Request};
 
 /// Why an exchange cannot be compared.
 type Why = String;
@@ -53,6 +54,10 @@ impl Exchange {
             return Err(format!("{missing} bytes of it could not be recorded: the disk was too slow"));
         }
         let request = self.read(CLIENT_REQUEST)?.ok_or(format!("it has no {CLIENT_REQUEST}"))?;
+        if let Some(history) = self.folder.history() {
+            self.passed(&request, history)?;
+            return Ok(self.judged());
+        }
         match Request::parse(&request) {
             Err(error) => self.refused(&error)?,
             Ok(_) if self.folder.meta.model_id.is_none() => {
@@ -60,10 +65,50 @@ impl Exchange {
             }
             Ok(request) => self.request(&request)?,
         }
+        Ok(self.judged())
+    }
+
+    fn judged(self) -> Verdict {
         if self.differences.is_empty() {
-            return Ok(Verdict::Same(self.note));
+            Verdict::Same(self.note)
+        } else {
+            Verdict::Differs(self.differences)
         }
-        Ok(Verdict::Differs(self.differences))
+    }
+
+    /// A request that passed through: byte for byte.
+    fn passed(&mut self, request: &[u8], history: History) -> Result<(), Why> {
+        let outline = match Outline::read(request) {
+            Ok(outline) => outline,
+            Err(error) => return self.refused(&error),
+        };
+        let now = convert::native::request(&outline, &self.folder.meta.spec.remote_id, history).body;
+        let Some(then) = self.read(UPSTREAM_REQUEST)? else { return Err(self.nothing_sent()) };
+        let (was, is) = (parsed(UPSTREAM_REQUEST, &then)?, parsed(UPSTREAM_REQUEST, &now)?);
+        match compare::document(UPSTREAM_REQUEST, &was, &is) {
+            None if then != now => {
+                let at = then.iter().zip(&now).take_while(|(a, b)| a == b).count();
+                let place = format!("byte {at}");
+                self.differences.push(Difference::new(
+                    UPSTREAM_REQUEST,
+                    place,
+                    "other bytes",
+                    "the same JSON",
+                ));
+            }
+            found => self.differences.extend(found),
+        }
+        match self.folder.meta.upstream.clone() {
+            Some(upstream) => self.answer(upstream, &Way::Passed(self.folder.meta.provider.clone()))?,
+            None => self.only_request("the upstream gave no answer"),
+        }
+        Ok(())
+    }
+
+    fn nothing_sent(&self) -> Why {
+        let error = &self.folder.meta.error;
+        let error = if error.is_empty() { "nothing went upstream" } else { error };
+        format!("it has no {UPSTREAM_REQUEST}: {error}")
     }
 
     fn request(&mut self, request: &Request<'_>) -> Result<(), Why> {
@@ -79,10 +124,7 @@ impl Exchange {
         if converted.answer_locally {
             return self.local(converted);
         }
-        let Some(then) = self.read(UPSTREAM_REQUEST)? else {
-            let error = if meta.error.is_empty() { "nothing went upstream" } else { &meta.error };
-            return Err(format!("it has no {UPSTREAM_REQUEST}: {error}"));
-        };
+        let Some(then) = self.read(UPSTREAM_REQUEST)? else { return Err(self.nothing_sent()) };
         let (then, now) = (parsed(UPSTREAM_REQUEST, &then)?, parsed(UPSTREAM_REQUEST, &converted.body)?);
         self.differences.extend(compare::document(UPSTREAM_REQUEST, &then, &now));
         if self.folder.meta.earlier_error {
@@ -90,14 +132,14 @@ impl Exchange {
             return Ok(());
         }
         if let Some(upstream) = self.folder.meta.upstream.clone() {
-            return self.answer(upstream, &converted.reply);
+            return self.answer(upstream, &Way::Converted(Box::new(converted.reply)));
         }
         self.only_request("the upstream gave no answer");
         Ok(())
     }
 
     /// The upstream's answer.
-    fn answer(&mut self, upstream: Upstream, context: &ReplyContext) -> Result<(), Why> {
+    fn answer(&mut self, upstream: Upstream, way: &Way) -> Result<(), Why> {
         let Some(then) = self.then()? else {
             self.only_request("the client left before it got anything");
             return Ok(());
@@ -106,13 +148,13 @@ impl Exchange {
         let body = self.folder.body(UPSTREAM_RESPONSE).map(|path| read(&path)).transpose()?;
         let recorded = Recorded { status, content_type, body: body.unwrap_or_default() };
         let again = if status >= 400 {
-            recorded.error(context)
+            recorded.error(way)
         } else if !self.folder.meta.stream {
-            recorded.whole(context.clone())
+            recorded.whole(way.clone())
         } else {
-            match recorded.stream(context.clone(), false) {
+            match recorded.stream(way.clone(), false) {
                 // The client had its head already, because the upstream was silent for long.
-                Again::Refused(_) if then.events => recorded.stream(context.clone(), true),
+                Again::Refused(_) if then.events => recorded.stream(way.clone(), true),
                 again => again,
             }
         };

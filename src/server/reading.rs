@@ -1,0 +1,45 @@
+//! A request's body, read as far as it has to be: all of it to convert it, its outline to pass
+//! it on.
+
+use crate::config::{Api, Config};
+use crate::wire::anthropic::{ApiError, Outline, Request};
+
+/// A body, and what was read of it so far.
+pub(super) struct Reading<'r> {
+    bytes: &'r [u8],
+    request: Option<Request<'r>>,
+    outline: Option<Outline<'r>>,
+}
+
+impl<'r> Reading<'r> {
+    /// Nothing is read yet.
+    pub(super) fn of(bytes: &'r [u8]) -> Self {
+        Self { bytes, request: None, outline: None }
+    }
+
+    /// `model` and `stream`, read in the way that is likely to be wanted later.
+    pub(super) fn names(&mut self, config: &Config) -> Result<(&str, bool), ApiError> {
+        if config.models.iter().any(|m| m.provider.api == Api::Anthropic) {
+            let outline = self.outline()?;
+            return Ok((&outline.model, outline.stream));
+        }
+        let request = self.request()?;
+        Ok((&request.model, request.stream))
+    }
+
+    /// All of it, checked as a conversion needs it.
+    pub(super) fn request(&mut self) -> Result<&Request<'r>, ApiError> {
+        match &mut self.request {
+            Some(request) => Ok(request),
+            empty => Ok(empty.insert(Request::parse(self.bytes)?)),
+        }
+    }
+
+    /// What is needed to pass it on.
+    pub(super) fn outline(&mut self) -> Result<&Outline<'r>, ApiError> {
+        match &mut self.outline {
+            Some(outline) => Ok(outline),
+            empty => Ok(empty.insert(Outline::read(self.bytes)?)),
+        }
+    }
+}
