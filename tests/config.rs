@@ -571,3 +571,35 @@ fn every_code_of_a_finding_is_of_the_table() {
     assert!(codes.len() > 40 && codes.contains(&"syntax"));
     assert_eq!(Code::AliasLoop.severity(), Severity::Error);
 }
+
+/// A file that somebody else wrote cannot have the environment of who checks it told.
+#[test]
+fn no_finding_tells_what_a_variable_holds() {
+    for text in [
+        "{\"default_model\": \"${KEY}\", \"providers\": []}".to_owned(),
+        "{\"host\": \"a b ${KEY}\", \"providers\": []}".to_owned(),
+        with(",\"profile\": \"${KEY}\"", ""),
+        with(",\"name\": \"${KEY}\"", ",\"remote_id\": \"${KEY}\",\"id\":\"${KEY}\""),
+        with(",\"base_url\": \"http://${KEY}.example/v1/v1/chat/completions\"", ""),
+        with(",\"completions_path\": \"${KEY}\"", ""),
+        with(",\"headers\": {\"X-A\": \"${LINE}\", \"${KEY}\": \"x\"}", ""),
+    ] {
+        for finding in checked(&text).findings {
+            let told = format!("{finding} {}", finding.path);
+            assert!(!told.contains("sk-from-env") && !told.contains("sk-1"), "{told}");
+        }
+    }
+    let unknown = "{\"default_model\": \"${KEY}\", \"providers\": []}";
+    assert!(said(unknown, Code::UnknownModel).contains("`${KEY}`"), "the variable is named instead");
+}
+
+#[test]
+fn findings_mark_whole_characters_of_the_text() {
+    for text in ["", " ", "\u{e9}", "{\"a\u{e9}", "[\u{1f642}]", "{\"ak\": \u{e9}}", "{}\u{e9}"] {
+        let found = checked(text).findings;
+        assert!(!found.is_empty(), "{text}");
+        for finding in found {
+            assert!(text.get(finding.span.clone()).is_some(), "{text}: {finding:?}");
+        }
+    }
+}

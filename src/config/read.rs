@@ -121,6 +121,7 @@ impl Reader<'_> {
                         format!("`{path}` uses environment variable `{name}`, which is set but empty");
                     self.findings.add(Code::EmptyVariable, (span, path), message, "");
                 }
+                self.findings.hide(expanded.used);
                 Some(expanded.text)
             }
             Err(e) => {

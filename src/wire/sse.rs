@@ -12,10 +12,13 @@ pub struct SseEvent<'a> {
 /// Why decoding cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseFault {
-    /// One event holds more bytes than is allowed.
+    /// An event holds more bytes than is allowed, or a line that is no part of one.
     #[error("upstream sent an event of more than {0} bytes")]
     TooLarge(usize),
 }
+
+/// The byte order mark that a text may begin with.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Splits bytes into events, however they were cut on the way.
 ///
@@ -47,7 +50,8 @@ pub struct SseDecoder {
 }
 
 impl SseDecoder {
-    /// A decoder that refuses events of more than `max_event` bytes.
+    /// A decoder that refuses events of more than `max_event` bytes: name, data and the line
+    /// that is being read, together.
     pub fn new(max_event: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -79,7 +83,18 @@ impl SseDecoder {
 
     /// Bytes held.
     pub fn retained(&self) -> usize {
-        self.buffer.len() - self.at + self.data.len() + self.name.len()
+        self.buffer.len() - self.at + self.event()
+    }
+
+    /// Bytes of the event under way.
+    fn event(&self) -> usize {
+        self.name.len() + self.single.map_or(self.data.len(), |(start, end)| end - start)
+    }
+
+    /// The same for a line that is whole and one that is not, so that it does not matter how
+    /// the bytes were cut.
+    fn fits(&self, line: usize) -> bool {
+        self.event() + line <= self.max_event
     }
 
     /// The next complete event, or none until more bytes come.
@@ -122,7 +137,7 @@ impl SseDecoder {
         self.forget_given();
         loop {
             let Some((start, end)) = self.line(at_end) else {
-                if self.retained() > self.max_event {
+                if !self.fits(self.buffer.len() - self.at) {
                     return Some(Err(SseFault::TooLarge(self.max_event)));
                 }
                 return (at_end && self.lines > 0).then(|| Ok(self.give()));
@@ -134,6 +149,9 @@ impl SseDecoder {
                     continue;
                 }
                 return Some(Ok(self.give()));
+            }
+            if !self.fits(end - start) {
+                return Some(Err(SseFault::TooLarge(self.max_event)));
             }
             let line = self.buffer.get(start..end).unwrap_or_default();
             let (field, value) = match memchr::memchr(b':', line) {
@@ -148,9 +166,6 @@ impl SseDecoder {
             match field {
                 b"data" => {
                     let from = end - value.len();
-                    if self.data.len() + value.len() > self.max_event {
-                        return Some(Err(SseFault::TooLarge(self.max_event)));
-                    }
                     if self.lines == 0 {
                         self.single = Some((from, end));
                     } else {
@@ -171,11 +186,14 @@ impl SseDecoder {
 
     /// The next whole line, as a range of `buffer` without its end.
     fn line(&mut self, at_end: bool) -> Option<(usize, usize)> {
-        if !self.begun && self.buffer.len() >= 3 {
+        if !self.begun {
+            if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) && !at_end {
+                return None;
+            }
             self.begun = true;
-            if self.buffer.starts_with(b"\xEF\xBB\xBF") {
-                self.at = 3;
-                self.scanned = 3;
+            if self.buffer.starts_with(BOM) {
+                self.at = BOM.len();
+                self.scanned = BOM.len();
             }
         }
         if self.after_cr && self.at < self.buffer.len() {
@@ -258,6 +276,38 @@ mod tests {
         }
         let single: Vec<&[u8]> = MIXED.chunks(1).collect();
         assert_eq!(decode(&single), whole);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_one_at_the_beginning_only() {
+        let late: &[u8] = b"\n\n\xEF\xBB\xBFdata: x\n\n";
+        assert_eq!(decode(&[late]), []);
+        let single: Vec<&[u8]> = late.chunks(1).collect();
+        assert_eq!(decode(&single), []);
+    }
+
+    /// At the limit and one beyond it, in one read and byte by byte.
+    #[test]
+    fn the_limit_does_not_depend_on_the_reads() {
+        let event = b"event: n\ndata: 12345\ndata: 67890\n\n";
+        // Name, first line of data, and the second line as it is read.
+        let needs = 1 + 5 + 11;
+        for (max, fits) in [(needs, true), (needs - 1, false)] {
+            for size in [1, 3, 1000] {
+                let mut d = SseDecoder::new(max);
+                let mut last = None;
+                for piece in event.chunks(size) {
+                    d.push(piece);
+                    last = d.next_event().map(|e| e.map(|e| e.data.to_vec()));
+                    if matches!(last, Some(Err(_))) {
+                        break;
+                    }
+                    assert!(d.retained() <= max.max(1));
+                }
+                let want = if fits { Ok(b"12345\n67890".to_vec()) } else { Err(SseFault::TooLarge(max)) };
+                assert_eq!(last, Some(want), "limit {max}, reads of {size}");
+            }
+        }
     }
 
     #[test]
