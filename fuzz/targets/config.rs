@@ -55,7 +55,10 @@ fn place(text: &str, finding: &Finding) {
     let head = &text[..finding.span.start];
     let line = head.matches('\n').count() + 1;
     let start = head.rfind('\n').map_or(0, |at| at + 1);
-    let characters = head[start..].chars().filter(|c| *c != '\u{feff}' || start > 0).count();
+    let line_so_far = &head[start..];
+    // A byte order mark is no column.
+    let line_so_far = line_so_far.strip_prefix('\u{feff}').filter(|_| line == 1).unwrap_or(line_so_far);
+    let characters = line_so_far.chars().count();
     assert_eq!((finding.line, finding.column), (line, characters + 1), "{finding:?}");
     let (end_line, end_column) = finding.end(text);
     assert!((end_line, end_column) >= (line, characters + 1), "{finding:?} ends at {end_line}:{end_column}");
