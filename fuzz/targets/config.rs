@@ -7,7 +7,7 @@ use claude_proxy::config::{Finding, Severity, check};
 use serde_json::Value;
 
 /// What `${FUZZ_KEY}` stands for.
-const FROM_ENV: &str = "env-Value-4711";
+const FROM_ENV: &str = "env-value-4711";
 
 fn env(name: &str) -> Result<String, VarError> {
     match name {
@@ -24,6 +24,8 @@ pub fn run(data: &[u8]) {
     let failed = checked.findings.iter().any(|f| f.severity == Severity::Error);
     assert_eq!(checked.config.is_none(), failed, "no configuration, and nothing says why");
     let keys = keys(&text);
+    // libFuzzer sees what is compared, and writes it into the text.
+    let told_by_the_text = text.to_lowercase().contains(FROM_ENV);
     for finding in &checked.findings {
         place(&text, finding);
         let (line, before, width) = snippet(&text, finding);
@@ -31,7 +33,7 @@ pub fn run(data: &[u8]) {
         let told = [&finding.message, &finding.help, &finding.path, &finding.to_string(), &line];
         for told in told {
             assert!(
-                !told.to_lowercase().contains(&FROM_ENV.to_lowercase()),
+                told_by_the_text || !told.to_lowercase().contains(FROM_ENV),
                 "a variable's value is told: {told}"
             );
             for key in &keys {
