@@ -63,9 +63,13 @@ fn is_cut(bytes: &[u8]) -> bool {
     ends.iter().all(|end| memmem::find(&text, end).is_none())
 }
 
-/// From the first byte that says something.
-fn begin(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start()
+/// Where the first byte is that says something: not white space, no byte order mark.
+fn begin(bytes: &[u8]) -> usize {
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(after) = rest.strip_prefix(b"\xEF\xBB\xBF") {
+        rest = after.trim_ascii_start();
+    }
+    bytes.len() - rest.len()
 }
 
 pub fn run(data: &[u8]) {
@@ -87,11 +91,10 @@ pub fn run(data: &[u8]) {
     }
 
     // What the first bytes are is judged by what has come of them.
-    let begin = bytes.len() - begin(bytes).len();
-    let mark = if bytes.starts_with(b"\xEF") { 1..3 } else { 0..0 };
-    let first = begin + 1..begin + 16;
+    let begin = begin(bytes);
     let mut cuts = cuts(seed, bytes.len());
-    cuts.retain(|cut| !mark.contains(cut) && !first.contains(cut));
+    cuts.retain(|cut| *cut <= begin || *cut > begin + 16);
+    cuts.retain(|cut| *cut >= begin || !matches!(bytes[*cut], 0xBB | 0xBF));
     let cut = stream(context(), content_type, early, &pieces(bytes, &cuts));
     assert_eq!(whole.error, cut.error, "cut elsewhere");
     if whole.bytes != cut.bytes {

@@ -25,10 +25,14 @@ impl Form {
     }
 }
 
-/// An answer's bytes from where it begins: without a byte order mark and white space, which may
-/// have come in a read of their own.
+/// An answer's bytes from where it begins: without byte order marks and white space, which may
+/// have come in reads of their own.
 pub(super) fn begin(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start()
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(after) = rest.strip_prefix(b"\xEF\xBB\xBF") {
+        rest = after.trim_ascii_start();
+    }
+    rest
 }
 
 /// Whether a line of an event stream may begin so; `bytes` may end in the middle of it.
