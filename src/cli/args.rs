@@ -172,6 +172,7 @@ Examples:
   claude-proxy serve --config prod.json --log-format json
   claude-proxy serve --host 0.0.0.0 --port 8080
   claude-proxy serve --demo
+  claude-proxy serve --watch
   claude-proxy serve --capture exchanges --capture-max-mb 100
   claude-proxy serve --log-level info,claude_proxy::body=off")]
 pub struct ServeArgs {
@@ -186,6 +187,11 @@ pub struct ServeArgs {
     /// Serve a built-in demo upstream as model `demo`; reads no configuration
     #[arg(long, conflicts_with = "config")]
     pub demo: bool,
+
+    /// Read the configuration again when its file changes, as SIGHUP does; one with errors is
+    /// refused, and the old one stays
+    #[arg(long, conflicts_with = "demo")]
+    pub watch: bool,
 
     /// Write each exchange into a folder of its own below DIR, for `convert`: requests, answers
     /// and their times, with keys removed

@@ -17,10 +17,12 @@ mod models;
 pub mod output;
 mod ping;
 mod progress;
+mod reload;
 mod remote;
 mod run;
 mod serve;
 mod tidy;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::args::{EnvShell, GlobalArgs, ServeArgs};
 use super::environment::{self, PLACEHOLDER, TOKEN};
 use super::output::{BOLD, CYAN};
+use super::reload::Source;
 use super::{Exit, Printer};
 use crate::config::{self, Config, Finding, Severity};
 use crate::demo::Demo;
@@ -24,6 +25,8 @@ const PACE: Duration = Duration::from_millis(25);
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     log::init(&global.log_level, global.log_format.into(), global.ansi())?;
+    let path = (!args.demo).then(|| config::locate(global.config.as_deref()));
+    let source = Source::new(path, args);
     let (mut config, demo) = configured(args.demo, global, printer)?;
     if let Some(host) = &args.host {
         config.host.clone_from(host);
@@ -45,7 +48,7 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
         }
         announce(&config, bound.addr(), printer);
         tokio::select! {
-            ended = until_signalled(bound) => ended?,
+            ended = until_signalled(bound, source) => ended?,
             ended = upstream(demo) => ended?,
         }
         if let Some(capture) = capture {
@@ -101,11 +104,13 @@ pub(super) fn demo_config(demo: &Demo) -> anyhow::Result<Config> {
 }
 
 /// Serves until SIGTERM or SIGINT, twice for at once.
-async fn until_signalled(bound: Bound) -> anyhow::Result<()> {
+async fn until_signalled(bound: Bound, source: Source) -> anyhow::Result<()> {
     let (stop, stopped) = unbounded_channel();
+    let reloads = source.follow(bound.reload(), stop.clone());
     let signals = forward_signals(stop)?;
     tokio::select! {
         ended = bound.run(stopped) => Ok(ended?),
+        ended = reloads => Ok(ended?),
         () = signals => Ok(()),
     }
 }

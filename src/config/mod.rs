@@ -3,6 +3,7 @@
 //! [`load()`] reads a file and gives a [`Config`] or every [`Finding`] in it; [`check()`] does the
 //! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
+pub mod change;
 pub mod check;
 pub mod code;
 mod default;
@@ -29,6 +30,7 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use change::Changes;
 pub use check::{Checked, check};
 pub use code::Code;
 pub use expand::Env;
@@ -77,7 +79,7 @@ pub struct Config {
 }
 
 /// One upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     /// For logs, metrics and errors.
     pub name: String,
@@ -104,7 +106,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,

@@ -17,7 +17,7 @@ use crate::wire::anthropic::{ApiError, Request, SystemBlock, ToolChoice, ToolCho
 use crate::wire::json::{escape, write_str, write_u64};
 
 /// What the configuration says of one model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelSpec {
     /// The name sent upstream.
     pub remote_id: String,

@@ -35,6 +35,11 @@ impl Gate {
         Self { running: Arc::default(), most }
     }
 
+    /// The same count with another limit.
+    pub(super) fn with_limit(&self, most: usize) -> Self {
+        Self { running: Arc::clone(&self.running), most }
+    }
+
     /// How many run now.
     pub(super) fn load(&self) -> Load {
         Load(Arc::clone(&self.running))
@@ -73,5 +78,20 @@ mod tests {
         assert!(gate.admit().is_err(), "a refusal takes no room");
         drop(a);
         assert!(gate.admit().is_ok());
+    }
+
+    #[test]
+    fn another_limit_counts_who_runs_already() {
+        let two = Gate::new(2);
+        let (a, b) = (two.admit().unwrap(), two.admit().unwrap());
+        let three = two.with_limit(3);
+        let c = three.admit().unwrap();
+        assert!(three.admit().is_err());
+        let one = three.with_limit(1);
+        drop((a, b));
+        assert!(one.admit().is_err(), "one still runs");
+        drop(c);
+        assert!(one.admit().is_ok());
+        assert_eq!(two.load().running(), 0);
     }
 }

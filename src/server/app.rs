@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
@@ -23,10 +23,10 @@ use super::reply::{REQUEST_ID, Refusal, json};
 use super::{count_tokens, messages, models, probe};
 use crate::config::{Config, Provider};
 use crate::observe::Capture;
-use crate::upstream::{Client, Endpoint};
+use crate::upstream::{Client, Endpoint, TlsError, tls_config};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
-/// What all workers share.
+/// What workers are made of: all that a configuration brings, and what all threads share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
@@ -38,7 +38,33 @@ pub(super) struct Shared {
     pub(super) capture: Option<Arc<Capture>>,
 }
 
-/// What one worker has: awc is not `Send`, so each has connections of its own.
+impl Shared {
+    /// What a new configuration makes of it.
+    pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
+        Ok(Self {
+            tls: tls_for(&config, self.tls.as_ref())?,
+            key: config.ak.as_ref().map(Key::new),
+            gate: self.gate.with_limit(config.max_concurrent_requests),
+            config,
+            ..self.clone()
+        })
+    }
+}
+
+/// TLS towards providers, if one of them wants it. The trust store costs megabytes and
+/// milliseconds: only where it is needed, and once.
+pub(super) fn tls_for(
+    config: &Config,
+    before: Option<&Arc<ClientConfig>>,
+) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    if !config.models.iter().any(|m| m.provider.completions_url.starts_with("https:")) {
+        return Ok(None);
+    }
+    before.map_or_else(tls_config, |tls| Ok(Arc::clone(tls))).map(Some)
+}
+
+/// What one thread has of one configuration: awc is not `Send`, so each has connections of its
+/// own.
 pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     key: Option<Key>,
@@ -48,20 +74,35 @@ pub(super) struct Worker {
     pub(super) capture: Option<Arc<Capture>>,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
-    /// One for each provider, found by its address.
-    endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)>,
+    served: Vec<Served>,
+}
+
+/// A provider, ready to be asked. Each has connections of its own, which end with it.
+struct Served {
+    provider: Arc<Provider>,
+    client: Client,
+    endpoint: Result<Endpoint, ApiError>,
 }
 
 impl Worker {
-    pub(super) fn new(shared: &Shared) -> Self {
-        let client = Client::new(shared.tls.clone(), shared.config.connect_timeout);
-        let mut endpoints: Vec<(*const Provider, Result<Endpoint, ApiError>)> = Vec::new();
+    /// `before`: the worker that this one follows. Connections that the new configuration would
+    /// open in the same way are used further.
+    pub(super) fn new(shared: &Shared, before: Option<&Self>) -> Self {
+        let mut served: Vec<Served> = Vec::new();
         for model in &shared.config.models {
             let provider = &model.provider;
-            if !endpoints.iter().any(|(at, _)| *at == Arc::as_ptr(provider)) {
-                let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
-                endpoints.push((Arc::as_ptr(provider), endpoint));
+            if served.iter().any(|s| Arc::ptr_eq(&s.provider, provider)) {
+                continue;
             }
+            let (tls, connect) = (shared.tls.as_ref(), shared.config.connect_timeout);
+            let kept = before.and_then(|before| {
+                let known =
+                    before.served.iter().find(|s| s.provider.completions_url == provider.completions_url);
+                known.filter(|s| s.client.connects_like(tls, connect)).map(|s| s.client.clone())
+            });
+            let client = kept.unwrap_or_else(|| Client::new(tls.cloned(), connect));
+            let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
+            served.push(Served { provider: Arc::clone(provider), client, endpoint });
         }
         Self {
             config: Arc::clone(&shared.config),
@@ -72,14 +113,14 @@ impl Worker {
             capture: shared.capture.clone(),
             ids: Ids::default(),
             scratch: RefCell::default(),
-            endpoints,
+            served,
         }
     }
 
     pub(super) fn endpoint(&self, provider: &Arc<Provider>) -> Result<&Endpoint, ApiError> {
-        match self.endpoints.iter().find(|(at, _)| *at == Arc::as_ptr(provider)) {
-            Some((_, Ok(endpoint))) => Ok(endpoint),
-            Some((_, Err(error))) => Err(error.clone()),
+        match self.served.iter().find(|s| Arc::ptr_eq(&s.provider, provider)) {
+            Some(Served { endpoint: Ok(endpoint), .. }) => Ok(endpoint),
+            Some(Served { endpoint: Err(error), .. }) => Err(error.clone()),
             None => Err(ApiError::new(500, ErrorKind::Api, "internal error: provider without endpoint")),
         }
     }
@@ -98,6 +139,10 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
             Refusal::from(error).answer(&id)
         }
     };
+    // Its client is to go elsewhere next time.
+    if worker.drain.is_draining() {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(REQUEST_ID, id);
     }

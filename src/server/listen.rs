@@ -12,16 +12,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admit::{Gate, Load};
-use super::app::{Shared, Worker, answer};
+use super::app::{Shared, answer, tls_for};
 use super::auth::Key;
+use super::current::{Current, Newest};
 use super::drain::Drain;
+use super::reload::Reload;
 use crate::config::Config;
 use crate::observe::Capture;
-use crate::upstream::{TlsError, tls_config};
+use crate::upstream::TlsError;
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// What is still there this long after the deadline is cut off: its client does not read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes that a client does not acknowledge for this long cut it off.
 #[cfg(target_os = "linux")]
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
@@ -52,7 +56,7 @@ pub struct Bound {
     config: Arc<Config>,
     listener: TcpListener,
     addr: SocketAddr,
-    shared: Shared,
+    current: Current,
 }
 
 impl std::fmt::Debug for Bound {
@@ -76,10 +80,8 @@ impl Server {
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
-        // The trust store costs megabytes and milliseconds: only where it is needed.
-        let https = config.models.iter().any(|m| m.provider.completions_url.starts_with("https:"));
         let shared = Shared {
-            tls: if https { Some(tls_config()?) } else { None },
+            tls: tls_for(&config, None)?,
             key: config.ak.as_ref().map(Key::new),
             gate: Gate::new(config.max_concurrent_requests),
             drain: Drain::default(),
@@ -87,7 +89,7 @@ impl Server {
             capture: None,
             config: Arc::clone(&config),
         };
-        Ok(Bound { config, listener, addr, shared })
+        Ok(Bound { config, listener, addr, current: Current::new(shared) })
     }
 }
 
@@ -107,12 +109,17 @@ fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
 impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
-        self.shared.capture = Some(capture);
+        self.current.amend(|shared| shared.capture = Some(capture));
     }
 
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
-        self.shared.gate.load()
+        self.current.get().1.gate.load()
+    }
+
+    /// Replaces the configuration, also while [`Bound::run`] does.
+    pub fn reload(&self) -> Reload {
+        Reload::new(Arc::clone(&self.config), self.current.clone())
     }
 
     /// Where it listens; the real port if 0 was asked for.
@@ -125,13 +132,13 @@ impl Bound {
     /// # Errors
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
-        let Self { config, listener, shared, .. } = self;
-        let drain = shared.drain.clone();
-        let grace = config.shutdown_grace;
+        let Self { config, listener, current, .. } = self;
+        let drain = current.get().1.drain;
+        let factory = current.clone();
         let server = HttpServer::new(move || {
-            let worker = Rc::new(Worker::new(&shared));
+            let newest = Rc::new(Newest::new(factory.clone()));
             App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
-                answer(Rc::clone(&worker), request, payload)
+                answer(newest.worker(), request, payload)
             }))
         })
         .workers(config.workers.max(1))
@@ -143,8 +150,8 @@ impl Bound {
         // Longer than load balancers keep theirs, or they lose the race.
         .keep_alive(Duration::from_secs(75))
         .max_connections(100_000)
-        // Ours is the deadline that counts, and it tells the clients.
-        .shutdown_timeout(grace.as_secs() + 10)
+        // Ours is the deadline that counts: it tells the clients, and a reload can move it.
+        .shutdown_timeout(u64::from(u32::MAX))
         .disable_signals()
         .listen(listener)?
         .run();
@@ -155,24 +162,27 @@ impl Bound {
                 std::future::pending::<()>().await;
             }
             drain.begin();
+            let grace = current.get().1.config.shutdown_grace;
             let closing = async {
                 tokio::time::sleep(LAME_DUCK.min(grace)).await;
                 handle.stop(true).await;
+                // Nobody is left, so `server` has ended too.
+                std::future::pending::<()>().await;
             };
             let deadline = async {
                 tokio::time::sleep(grace).await;
                 drain.force();
-                std::future::pending::<()>().await;
+                tokio::time::sleep(LAST_WORDS).await;
             };
             tokio::select! {
                 () = closing => {}
                 () = deadline => {}
-                Some(()) = stop.recv() => handle.stop(false).await,
+                Some(()) = stop.recv() => {}
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             ended = server => ended,
+            // A server that is dropped ends at once. One that is ending already takes no orders.
             () = way_out => Ok(()),
         }
     }

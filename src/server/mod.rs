@@ -5,6 +5,7 @@ mod app;
 mod auth;
 mod clocks;
 mod count_tokens;
+mod current;
 mod drain;
 mod ids;
 mod intake;
@@ -13,6 +14,7 @@ mod messages;
 mod models;
 mod probe;
 mod pump;
+mod reload;
 mod reply;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
@@ -21,3 +23,4 @@ mod whole;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};
+pub use reload::{Reload, ReloadError, Reloaded};

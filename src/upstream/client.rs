@@ -17,10 +17,12 @@ use crate::config::Provider;
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections to all providers of one worker.
+/// Connections, opened in one way.
 #[derive(Clone)]
 pub struct Client {
     awc: awc::Client,
+    tls: Option<Arc<ClientConfig>>,
+    connect: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -33,6 +35,7 @@ impl Client {
     /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
     /// Without `tls`, `https` URLs cannot be asked.
     pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
+        let tls_config = tls.clone();
         let mut connector = awc::Connector::new()
             .connector(dialler())
             // 100 by default, streams included: the 101st request would wait. Admission is ours.
@@ -41,7 +44,7 @@ impl Client {
             .handshake_timeout(connect)
             .conn_keep_alive(Duration::from_secs(10))
             .conn_lifetime(Duration::from_secs(300));
-        if let Some(tls) = tls {
+        if let Some(tls) = tls_config {
             connector = connector.rustls_0_23(tls);
         }
         let awc = awc::Client::builder()
@@ -53,7 +56,17 @@ impl Client {
             // `date` and `accept-encoding: gzip` by default.
             .no_default_headers()
             .finish();
-        Self { awc }
+        Self { awc, tls, connect }
+    }
+
+    /// Whether [`Client::new`] with these would open connections in the same way.
+    pub fn connects_like(&self, tls: Option<&Arc<ClientConfig>>, connect: Duration) -> bool {
+        let same = match (&self.tls, tls) {
+            (Some(ours), Some(tls)) => Arc::ptr_eq(ours, tls),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.connect == connect
     }
 
     /// Everything of a request to this provider that is always the same, made once.

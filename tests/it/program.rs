@@ -62,53 +62,6 @@ fn serve_demo_answers_any_model_in_both_forms() {
     assert!(output.contains("export ANTHROPIC_MODEL=demo"), "{output}");
 }
 
-#[cfg(unix)]
-#[test]
-fn signals_end_it_with_success() {
-    for name in ["TERM", "INT"] {
-        let up = Upstream::start(|mut conn| {
-            if conn.request().is_some() {
-                conn.stream_head();
-                conn.chunk(text("one "));
-                std::thread::sleep(std::time::Duration::from_millis(1500));
-                for event in [&text("two"), &finish("stop"), DONE] {
-                    conn.chunk(event);
-                }
-                conn.end_chunks();
-            }
-        });
-        let program = Program::start(&["serve"], &config_of(&up.base(), &json!({})));
-        let mut client = Client::connect(program.addr());
-        client.send("POST", "/v1/messages", &[], &message("hi", true));
-        client.until("one ");
-        program.signal(name);
-        assert_eq!(client.answer().text(), "one two");
-        let (code, output) = program.end();
-        assert_eq!(code, Some(0), "{output}");
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_second_signal_ends_it_now() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
-    let mut program = Program::start(&["serve"], &config_of(&up.base(), &json!({})));
-    let mut client = Client::connect(program.addr());
-    client.send("POST", "/v1/messages", &[], &message("hi", true));
-    client.until("one");
-    program.signal("TERM");
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert!(!program.has_ended());
-    program.signal("TERM");
-    assert_eq!(program.end().0, Some(0));
-}
-
 /// The lines of the log with this message, as JSON.
 fn lines(output: &str, message: &str) -> Vec<Value> {
     output

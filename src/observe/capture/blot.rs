@@ -9,6 +9,7 @@ const SHORTEST: usize = 8;
 
 /// The words that must not be written. Its `Debug` does not show them.
 pub(super) struct Blot {
+    words: Vec<String>,
     finders: Vec<Finder<'static>>,
 }
 
@@ -21,7 +22,14 @@ impl std::fmt::Debug for Blot {
 impl Blot {
     /// For these words, as they are and as JSON writes them.
     pub(super) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut words: Vec<String> = Vec::new();
+        let mut blot = Self { words: Vec::new(), finders: Vec::new() };
+        blot.add(secrets);
+        blot
+    }
+
+    /// For these words too.
+    pub(super) fn add(&mut self, secrets: impl IntoIterator<Item = String>) {
+        let words = &mut self.words;
         for secret in secrets.into_iter().filter(|s| s.len() >= SHORTEST) {
             let escaped = serde_json::to_string(&secret).unwrap_or_default();
             words.push(escaped.trim_matches('"').to_owned());
@@ -30,8 +38,7 @@ impl Blot {
         // Where one begins with another, the longer one goes first.
         words.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         words.dedup();
-        let finders = words.iter().map(|w| Finder::new(w.as_bytes()).into_owned()).collect();
-        Self { finders }
+        self.finders = words.iter().map(|w| Finder::new(w.as_bytes()).into_owned()).collect();
     }
 
     /// Moves what is certain from `held` to `out`, without the words. What may be the beginning
@@ -104,6 +111,12 @@ mod tests {
         let (mut held, mut out) = (b"abc".to_vec(), Vec::new());
         blot.pass(&mut held, false, &mut out);
         assert_eq!(out, b"abc");
+        let mut blot = blot;
+        blot.add(["sk-0123456789".to_owned()]);
+        blot.add(["sk-9876543210".to_owned(), "sk-0123456789".to_owned()]);
+        let (mut held, mut out) = (b"sk-0123456789 sk-9876543210".to_vec(), Vec::new());
+        blot.pass(&mut held, true, &mut out);
+        assert_eq!(out, b"[key] [key]");
         assert!(!format!("{:?}", Blot::new(["sk-0123456789".to_owned()])).contains("sk-"));
     }
 }

@@ -43,9 +43,22 @@ enum Part {
 
 /// What the thread is told.
 enum Told {
-    Opened { id: u64, name: String },
-    Piece { id: u64, part: Part, at: Duration, bytes: Bytes },
-    Closed { id: u64, meta: Box<Meta> },
+    Opened {
+        id: u64,
+        name: String,
+    },
+    Piece {
+        id: u64,
+        part: Part,
+        at: Duration,
+        bytes: Bytes,
+    },
+    Closed {
+        id: u64,
+        meta: Box<Meta>,
+    },
+    /// More words that must not be written.
+    Secrets(Vec<String>),
     End,
 }
 
@@ -92,6 +105,11 @@ impl Capture {
     /// Where the exchanges are.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// More that is replaced wherever it occurs, from the next piece on.
+    pub fn conceal(&self, secrets: impl IntoIterator<Item = String>) {
+        let _ = self.sender.send(Told::Secrets(secrets.into_iter().collect()));
     }
 
     /// A new exchange; none while the disk is too far behind.

@@ -75,6 +75,7 @@ impl Writer {
                 self.level.gives_back(cost);
             }
             Told::Closed { id, meta } => self.close(id, *meta),
+            Told::Secrets(secrets) => self.blot.add(secrets),
             Told::End => {}
         }
     }

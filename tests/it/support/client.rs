@@ -181,6 +181,11 @@ impl Client {
         answer
     }
 
+    /// Waits for the other side to close; false: more came.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && self.fill().is_none()
+    }
+
     /// RST.
     pub fn reset(self) {
         let socket = socket2::Socket::from(self.stream);

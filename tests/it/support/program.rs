@@ -52,6 +52,25 @@ impl Program {
         Self { child, dir, output, readers }
     }
 
+    /// Where its config.json is.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// The lines of its log with this message, with `--log-format json`.
+    pub fn lines(&self, message: &str) -> Vec<serde_json::Value> {
+        self.output()
+            .lines()
+            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+            .filter(|l| l["message"] == message)
+            .collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// All that it has written so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()

@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::Server;
+use claude_proxy::server::{Reload, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
     pub addr: SocketAddr,
+    pub reload: Reload,
     stop: UnboundedSender<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -21,12 +22,12 @@ impl Proxy {
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
                 let bound = Server::bind(Arc::new(config)).unwrap();
-                told.send(bound.addr()).unwrap();
+                told.send((bound.addr(), bound.reload())).unwrap();
                 bound.run(stopped).await.unwrap();
             });
         });
-        let addr = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
-        Self { addr, stop, thread: Some(thread) }
+        let (addr, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, reload, stop, thread: Some(thread) }
     }
 
     /// What SIGTERM does.
