@@ -12,7 +12,7 @@ pub struct SseEvent<'a> {
 /// Why decoding cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseFault {
-    /// An event holds more bytes than is allowed, or a line that is no part of one.
+    /// One event has more bytes of data than is allowed, or one line of another kind has.
     #[error("upstream sent an event of more than {0} bytes")]
     TooLarge(usize),
 }
@@ -27,7 +27,8 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// standard, "Server-sent events", but for that last one, which real servers leave out).
 #[derive(Debug)]
 pub struct SseDecoder {
-    /// Bytes of lines that have not been taken yet. Invariant: at most `max_event` plus one read.
+    /// Bytes of lines that have not been taken yet. Invariant: at most `max_event`, the name of a
+    /// field, and one read.
     buffer: Vec<u8>,
     /// Start of what has not been taken, in `buffer`.
     at: usize,
@@ -50,8 +51,8 @@ pub struct SseDecoder {
 }
 
 impl SseDecoder {
-    /// A decoder that refuses events of more than `max_event` bytes: name, data and the line
-    /// that is being read, together.
+    /// A decoder that refuses events whose data has more than `max_event` bytes, and lines of any
+    /// other kind that are longer, however they were cut on the way.
     pub fn new(max_event: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -77,24 +78,15 @@ impl SseDecoder {
             self.buffer.drain(..self.at);
             self.scanned -= self.at;
             self.at = 0;
+            // One huge event must not cost its size until the stream ends.
+            give_back(&mut self.buffer);
         }
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Bytes held.
     pub fn retained(&self) -> usize {
-        self.buffer.len() - self.at + self.event()
-    }
-
-    /// Bytes of the event under way.
-    fn event(&self) -> usize {
-        self.name.len() + self.single.map_or(self.data.len(), |(start, end)| end - start)
-    }
-
-    /// The same for a line that is whole and one that is not, so that it does not matter how
-    /// the bytes were cut.
-    fn fits(&self, line: usize) -> bool {
-        self.event() + line <= self.max_event
+        self.buffer.len() - self.at + self.data.len() + self.name.len()
     }
 
     /// The next complete event, or none until more bytes come.
@@ -114,7 +106,28 @@ impl SseDecoder {
             self.single = None;
             self.data.clear();
             self.name.clear();
+            give_back(&mut self.data);
         }
+    }
+
+    /// Bytes of data that the event under way has.
+    fn gathered(&self) -> usize {
+        self.single.map_or(self.data.len(), |(start, end)| end - start)
+    }
+
+    /// One more data line of `len` bytes is too much for this event.
+    fn is_too_much(&self, len: usize) -> bool {
+        self.gathered() + usize::from(self.lines > 0) + len > self.max_event
+    }
+
+    /// This line, whole or not, is too long already.
+    fn is_too_long(&self, line: &[u8]) -> bool {
+        // Nearly always: no look at the bytes is needed.
+        self.gathered() + line.len() >= self.max_event
+            && match field(line) {
+                Some((b"data", value)) => self.is_too_much(value.len()),
+                _ => line.len() > self.max_event,
+            }
     }
 
     /// Moves a data line out of `buffer`, which is about to change or to get company.
@@ -137,7 +150,7 @@ impl SseDecoder {
         self.forget_given();
         loop {
             let Some((start, end)) = self.line(at_end) else {
-                if !self.fits(self.buffer.len() - self.at) {
+                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default()) {
                     return Some(Err(SseFault::TooLarge(self.max_event)));
                 }
                 return (at_end && self.lines > 0).then(|| Ok(self.give()));
@@ -150,19 +163,11 @@ impl SseDecoder {
                 }
                 return Some(Ok(self.give()));
             }
-            if !self.fits(end - start) {
+            let line = self.buffer.get(start..end).unwrap_or_default();
+            if self.is_too_long(line) {
                 return Some(Err(SseFault::TooLarge(self.max_event)));
             }
-            let line = self.buffer.get(start..end).unwrap_or_default();
-            let (field, value) = match memchr::memchr(b':', line) {
-                Some(0) => continue,
-                Some(colon) => {
-                    let (field, value) = line.split_at(colon);
-                    let value = value.strip_prefix(b":").unwrap_or(value);
-                    (field, value.strip_prefix(b" ").unwrap_or(value))
-                }
-                None => (line, &b""[..]),
-            };
+            let Some((field, value)) = field(line) else { continue };
             match field {
                 b"data" => {
                     let from = end - value.len();
@@ -226,6 +231,27 @@ impl SseDecoder {
     }
 }
 
+/// Name and value of a line; none for a comment.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    match memchr::memchr(b':', line) {
+        Some(0) => None,
+        Some(colon) => {
+            let (field, value) = line.split_at(colon);
+            let value = value.strip_prefix(b":").unwrap_or(value);
+            Some((field, value.strip_prefix(b" ").unwrap_or(value)))
+        }
+        None => Some((line, b"")),
+    }
+}
+
+/// Returns the memory of what was large and is gone.
+fn give_back(bytes: &mut Vec<u8>) {
+    const KEPT: usize = 256 * 1024;
+    if bytes.capacity() > KEPT && bytes.len() <= KEPT / 2 {
+        bytes.shrink_to(KEPT / 2);
+    }
+}
+
 /// OpenAI's end of a stream, `[DONE]`, white space around it or not.
 pub fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
@@ -286,28 +312,62 @@ mod tests {
         assert_eq!(decode(&single), []);
     }
 
-    /// At the limit and one beyond it, in one read and byte by byte.
-    #[test]
-    fn the_limit_does_not_depend_on_the_reads() {
-        let event = b"event: n\ndata: 12345\ndata: 67890\n\n";
-        // Name, first line of data, and the second line as it is read.
-        let needs = 1 + 5 + 11;
-        for (max, fits) in [(needs, true), (needs - 1, false)] {
-            for size in [1, 3, 1000] {
+    /// Events of these bytes come in pieces of each size: the first fault, or how many events.
+    fn limited(max: usize, bytes: &[u8]) -> Result<usize, SseFault> {
+        let outcomes: Vec<_> = [1, 2, 7, 100, bytes.len()]
+            .iter()
+            .map(|size| {
                 let mut d = SseDecoder::new(max);
-                let mut last = None;
-                for piece in event.chunks(size) {
+                let mut events = 0;
+                for piece in bytes.chunks(*size) {
                     d.push(piece);
-                    last = d.next_event().map(|e| e.map(|e| e.data.to_vec()));
-                    if matches!(last, Some(Err(_))) {
-                        break;
+                    while let Some(event) = d.next_event() {
+                        event?;
+                        events += 1;
                     }
-                    assert!(d.retained() <= max.max(1));
+                    assert!(d.retained() <= max + "data: ".len() + size, "{}", d.retained());
                 }
-                let want = if fits { Ok(b"12345\n67890".to_vec()) } else { Err(SseFault::TooLarge(max)) };
-                assert_eq!(last, Some(want), "limit {max}, reads of {size}");
-            }
+                Ok(events)
+            })
+            .collect();
+        assert!(outcomes.windows(2).all(|w| w[0] == w[1]), "however they are cut: {outcomes:?}");
+        outcomes[0]
+    }
+
+    #[test]
+    fn the_limit_is_exact_however_the_bytes_are_cut() {
+        let x = |n: usize| "x".repeat(n);
+        let fault = Err(SseFault::TooLarge(1000));
+        for (head, tail, most) in [
+            ("data: ", "\n\n", 1000),
+            ("data:", "\r\n\r\n", 1000),
+            ("event: a\ndata: ", "\n\n", 1000),
+            // Lines are joined with LF.
+            ("data: 12345\ndata: ", "\n\n", 994),
+            ("data: 1\ndata: 2\ndata:", "\r\r", 996),
+            (": a comment before\n\ndata: ", "\n\n", 1000),
+            (":", "\ndata: 1\n\n", 999),
+            ("event:", "\ndata: 1\n\n", 994),
+            ("", "\ndata: 1\n\n", 1000),
+        ] {
+            let event = |n: usize| format!("{head}{}{tail}data: next\n\n", x(n));
+            assert_eq!(limited(1000, event(most).as_bytes()), Ok(2), "{head:?}");
+            assert_eq!(limited(1000, event(most + 1).as_bytes()), fault, "{head:?}");
         }
+        // It is one event's limit, not the stream's.
+        assert_eq!(limited(1000, format!("data: {}\n\n", x(1000)).repeat(20).as_bytes()), Ok(20));
+    }
+
+    #[test]
+    fn the_memory_of_a_huge_event_is_given_back() {
+        let mut d = SseDecoder::new(16 << 20);
+        for piece in ["data: ".to_owned() + &"x".repeat(8 << 20), "y\n\n".to_owned()] {
+            d.push(piece.as_bytes());
+            while d.next_event().is_some() {}
+        }
+        d.push(b"data: 1\n\n");
+        assert!(d.next_event().is_some() && d.next_event().is_none());
+        assert!(d.buffer.capacity() + d.data.capacity() <= 512 << 10);
     }
 
     #[test]
