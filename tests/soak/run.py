@@ -129,7 +129,7 @@ class Soak:
         self.args, self.rng = args, random.Random(args.seed)
         self.told, self.wrong = [], []
         self.attempts = collections.defaultdict(list)
-        self.restarts: list[tuple[float, float]] = []
+        self.downs: list = []     # [from, until, name]
         self.simple = self.reloads = self.sent = self.asked = 0
         self.counts = collections.Counter()
         self.ids = collections.Counter()
@@ -139,8 +139,14 @@ class Soak:
 
     async def hear(self, pipe) -> None:
         while line := await pipe.readline():
-            attempt = json.loads(line)
-            self.attempts[attempt["id"]].append(attempt)
+            told = json.loads(line)
+            if "id" in told:
+                self.attempts[told["id"]].append(told)
+            elif "down" in told:
+                self.downs.append([time.monotonic() - 1, float("inf"), told["down"]])
+            else:
+                # What it says comes a little later than it is.
+                next(d for d in reversed(self.downs) if d[2] == told["up"])[1] = time.monotonic() + 1
 
     async def client(self, n: int) -> None:
         rng = random.Random(self.args.seed * 1_000_003 + n)
@@ -188,9 +194,7 @@ class Soak:
                 self.proxy.reload()
                 self.reloads += 1
                 continue
-            pause = self.rng.random()
-            self.restarts.append((time.monotonic(), time.monotonic() + pause + 0.5))
-            self.upstream.stdin.write(f"restart {self.rng.choice('ab')} {pause:.2f}\n".encode())
+            self.upstream.stdin.write(f"restart {self.rng.choice('ab')} {self.rng.random():.2f}\n".encode())
             await self.upstream.stdin.drain()
 
     # --- accounts ---------------------------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ class Soak:
         self.told = [t for t in self.told if t.ended >= now - patience]
         for t in told:
             attempts = self.attempts.pop(t.plan["id"], [])
-            restarted = any(begin < t.ended and t.began < end for begin, end in self.restarts)
+            restarted = any(begin < t.ended and t.began < end for begin, end, _ in self.downs)
             finished = any(a["finish"] for a in attempts)
             if not t.wrong and t.what == "clean" and not finished:
                 t.wrong = f"complete, although the upstream was not: {attempts}"
@@ -311,7 +315,7 @@ class Soak:
         await ear
         self.judge(-1.0)
         self.check_log()
-        print(f"{self.sent} messages, {self.simple} other requests, {len(self.restarts)} restarts of an upstream, {self.reloads} reloads")
+        print(f"{self.sent} messages, {self.simple} other requests, {len(self.downs)} restarts of an upstream, {self.reloads} reloads")
         whats = ("clean", "error event", "HTTP error", "cancelled", "no answer", "wrong")
         print(f"{'':8}" + "".join(f"{w:>13}" for w in whats))
         for kind in ("stream", "whole"):

@@ -1,7 +1,7 @@
 """Two scripted upstreams, a and b, on raw TCP, in a process of their own.
 
-It prints `a=PORT b=PORT`, then a JSON line for each attempt; on standard input it is told `restart a 0.5`: all
-connections of a end, and it listens again half a second later.
+It prints `a=PORT b=PORT`, then a JSON line for each attempt, and for each time that one of them goes down or up again;
+on standard input it is told `restart a 0.5`: all connections of a end, and it listens again half a second later.
 """
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ class Upstream:
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def restart(self, pause: float) -> None:
+        if not self.server.is_serving():
+            return                # it is down already
         self.server.close()
+        tell(down=self.name)
         for n, writer in enumerate(list(self.open)):
             reset(writer) if n % 2 else writer.close()
         await asyncio.sleep(pause)
         await self.start()
+        tell(up=self.name)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open.add(writer)
