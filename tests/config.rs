@@ -603,3 +603,19 @@ fn findings_mark_whole_characters_of_the_text() {
         }
     }
 }
+
+/// check-config reads files of strangers: none takes for ever, or tells more than anybody reads.
+#[test]
+fn large_files_are_looked_at_in_time() {
+    let list = |n: usize, entry: &dyn Fn(usize) -> String| (0..n).map(entry).collect::<Vec<_>>().join(",");
+    let unknown = format!("{{{}}}", list(2000, &|n| format!("\"key{n}\": 1")));
+    let found = checked(&unknown).findings;
+    assert!(found.len() < 500 && found.iter().any(|f| f.severity == Severity::Error), "{}", found.len());
+    let crowded = format!("{{\"aliases\": {{{}}}}}", list(100_000, &|n| format!("\"{n}\":\"m\"")));
+    assert_eq!(findings(&crowded), ["1:13 error syntax"]);
+    let keys = list(2000, &|n| format!("{{\"api_key\": \"sk-{n:06}\"}}"));
+    let text = format!("{{\"providers\": [{keys}]}}");
+    let found = checked(&text).findings;
+    let (line, ..) = claude_proxy::config::load::snippet(&text, &found[0]);
+    assert!(!line.contains("sk-00"));
+}

@@ -108,6 +108,9 @@ fn in_text(span: &Range<usize>, text: &str) -> Range<usize> {
 /// A place in the file and in the document.
 pub(super) type Spot<'a> = (&'a Range<usize>, &'a str);
 
+/// So many of each severity are told: nobody reads on.
+const MOST: usize = 200;
+
 /// Collects findings; places are filled in at the end, when the whole text is at hand.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -137,6 +140,9 @@ impl Findings {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.found.iter().filter(|f| f.severity == severity).count() >= MOST {
+            return;
+        }
         let (path, span) = (path.to_owned(), span.clone());
         let (message, help) = (message.into(), help.into());
         self.found.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
