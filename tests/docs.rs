@@ -1,5 +1,4 @@
-//! docs/providers.md says what the profiles say, and what it tells people to paste is right;
-//! the tests that SECURITY.md names exist.
+//! docs/providers.md says what the profiles say, and what it tells people to paste is right.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
