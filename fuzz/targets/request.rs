@@ -19,7 +19,7 @@ fn spec(choice: u8) -> ModelSpec {
         vision: bit(2).then_some(bit(3)),
         tools: bit(4).then_some(false),
         reasoning: bit(5).then_some(false),
-        extra_body: if bit(6) { extra.as_object().unwrap().clone() } else { Default::default() },
+        extra_body: if bit(6) { extra.as_object().unwrap().clone() } else { serde_json::Map::default() },
         drop_params: if bit(7) { vec!["top_p".into(), "stop".into()] } else { Vec::new() },
     }
 }
