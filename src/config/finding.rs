@@ -77,34 +77,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Puts the name of a variable where a text tells its value.
-fn hide(name: &str, value: &str, text: &mut String) {
-    /// A shorter value is hidden where it stands alone: it may be a word of ours.
-    const TELLING: usize = 6;
-    for value in [value, &value.escape_debug().to_string()] {
-        if value.len() >= TELLING {
-            if text.contains(value) {
-                *text = text.replace(value, &format!("${{{name}}}"));
-            }
-        } else if !value.is_empty() {
-            *text = text.replace(&format!("`{value}`"), &format!("`${{{name}}}`"));
-        }
-    }
-}
-
-/// The span in whole characters, and not beyond the end: one may begin there, or be guessed.
-fn in_text(span: &Range<usize>, text: &str) -> Range<usize> {
-    let mut start = span.start.min(text.len());
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let mut end = span.end.clamp(start, text.len());
-    while !text.is_char_boundary(end) {
-        end += 1;
-    }
-    start..end
-}
-
 /// A place in the file and in the document.
 pub(super) type Spot<'a> = (&'a Range<usize>, &'a str);
 
@@ -113,11 +85,7 @@ const MOST: usize = 200;
 
 /// Collects findings; places are filled in at the end, when the whole text is at hand.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    found: Vec<Finding>,
-    /// Environment variables that the file names, and what they hold.
-    variables: Vec<(String, String)>,
-}
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     /// Adds a finding of the code's own severity.
@@ -140,23 +108,17 @@ impl Findings {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        if self.found.iter().filter(|f| f.severity == severity).count() >= MOST {
+        if self.0.iter().filter(|f| f.severity == severity).count() >= MOST {
             return;
         }
         let (path, span) = (path.to_owned(), span.clone());
         let (message, help) = (message.into(), help.into());
-        self.found.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
-    }
-
-    /// Variables whose values no finding may tell, wherever the file put them: who writes a file
-    /// that others check could otherwise read their environment.
-    pub(super) fn hide(&mut self, variables: Vec<(String, String)>) {
-        self.variables.extend(variables);
+        self.0.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
     }
 
     /// Something was said about that place already.
     pub(super) fn mention(&self, path: &str) -> bool {
-        self.found.iter().any(|f| f.path == path)
+        self.0.iter().any(|f| f.path == path)
     }
 
     /// The findings in the order of the file.
@@ -164,22 +126,28 @@ impl Findings {
         let bytes = text.as_bytes();
         // A byte order mark is no column.
         let bom: &[u8] = b"\xEF\xBB\xBF";
-        // A value may hold a shorter one.
-        self.variables.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
-        for finding in &mut self.found {
-            for (name, value) in &self.variables {
-                for text in [&mut finding.path, &mut finding.message, &mut finding.help] {
-                    hide(name, value, text);
-                }
-            }
+        for finding in &mut self.0 {
             finding.span = in_text(&finding.span, text);
             let (line, column) = crate::wire::json::line_column(bytes, finding.span.start);
             finding.line = line;
             finding.column = if line == 1 && bytes.starts_with(bom) { (column - 1).max(1) } else { column };
         }
-        self.found.sort_by(|a, b| {
+        self.0.sort_by(|a, b| {
             (a.span.start, std::cmp::Reverse(a.severity)).cmp(&(b.span.start, std::cmp::Reverse(b.severity)))
         });
-        self.found
+        self.0
     }
+}
+
+/// The span in whole characters, and not beyond the end: one may begin there, or be guessed.
+fn in_text(span: &Range<usize>, text: &str) -> Range<usize> {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
 }

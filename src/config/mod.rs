@@ -10,6 +10,7 @@ mod default;
 mod expand;
 mod file;
 pub mod finding;
+mod hide;
 mod keys;
 mod limits;
 pub mod load;
