@@ -4,7 +4,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Checked, Code, Config, Severity, check};
+use claude_proxy::config::{Checked, Code, Config, Secret, Severity, check};
 
 fn env(name: &str) -> Result<String, VarError> {
     match name {
@@ -218,13 +218,7 @@ fn unknown_keys_stop_nothing() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    for provider in [
-        r#","api_keys":["a"]"#,
-        r#","api_keys":[]"#,
-        r#","api":"anthropic""#,
-        r#","ca_file":"Cargo.toml""#,
-        r#","proxy_url":"http://p:1""#,
-    ] {
+    for provider in [r#","api_keys":["a"]"#, r#","api_keys":[]"#, r#","api":"anthropic""#] {
         let text = with(provider, "");
         assert!(checked(&text).config.is_none(), "{provider}");
         let text = said(&text, Code::NotSupported);
@@ -236,19 +230,86 @@ fn what_is_not_built_is_refused() {
 }
 
 #[test]
-fn what_is_not_built_is_checked_all_the_same() {
-    assert!(
-        said(&with(r#","ca_file":"no/such.pem""#, ""), Code::BadCaFile).contains("cannot read no/such.pem")
-    );
-    let text = with(r#","ca_file":"Cargo.toml""#, "");
-    assert!(said(&text, Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"), "{text}");
-    for bad in ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b"] {
-        said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
-    }
-    for good in ["http://p:1", "http://u:pw@p:1/", "http://[::1]:1"] {
-        assert_eq!(coded(&with(&format!(r#","proxy_url":"{good}""#), ""), Code::BadUrl), [], "{good}");
+fn ca_files() {
+    let ca_file = |name: &str| with(&format!(r#","ca_file":"{name}""#), "");
+    assert!(said(&ca_file("no/such.pem"), Code::BadCaFile).contains("cannot read no/such.pem"));
+    assert!(said(&ca_file("Cargo.toml"), Code::BadCaFile).contains("Cargo.toml holds no PEM certificate"));
+    assert!(said(&ca_file(""), Code::BadCaFile).contains("cannot read"));
+    // One of several that is damaged is named.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let good = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap().cert.pem();
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let torn = good.replace("-----END CERTIFICATE-----", "");
+    let roots = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        checked(&ca_file(path.to_str().unwrap())).config.map(|c| c.models[0].provider.roots.clone())
+    };
+    let count = |text: &str| roots(text).flatten().unwrap().certificates().len();
+    assert_eq!(count(&good), 1);
+    assert_eq!(count(&format!("# ours\n{good}\n\n{good}\r\n")), 2);
+    for (text, why) in [
+        (format!("{good}{bad}"), "number 2"),
+        (format!("{bad}{good}"), "number 1"),
+        (format!("{good}{torn}"), "number 2"),
+        (String::new(), "no PEM certificate"),
+        ("\n".repeat((1 << 20) + 1), "larger than 1 MiB"),
+    ] {
+        assert!(roots(&text).is_none());
+        let told = said(&ca_file(path.to_str().unwrap()), Code::BadCaFile);
+        assert!(told.contains(why) && told.contains("ca.pem"), "{told}");
     }
     assert!(findings(&with(r#","ca_file":1"#, ""))[0].ends_with("wrong-type"));
+}
+
+#[test]
+fn proxies() {
+    for bad in
+        ["p:1", "https://p:1", "socks5://p", "http://", "http://p/x", "http://a b", "http://u:sesame/1@p"]
+    {
+        let told = said(&with(&format!(r#","proxy_url":"{bad}""#), ""), Code::BadUrl);
+        assert!(!told.contains("sesame"), "{told}");
+    }
+    let shown = |config: Config| config.models[0].provider.proxy.as_ref().map(ToString::to_string);
+    let via = |provider: &str| shown(checked(&with(provider, "")).config.unwrap());
+    for (url, proxy) in [
+        ("http://p:1", Some("p:1 (proxy_url)")),
+        ("http://u:pw@p:1/", Some("p:1 (proxy_url)")),
+        ("http://[::1]:1", Some("[::1]:1 (proxy_url)")),
+        ("", None),
+    ] {
+        assert_eq!(via(&format!(r#","proxy_url":"{url}""#)).as_deref(), proxy, "{url}");
+    }
+    assert_eq!(via(""), None);
+}
+
+#[test]
+fn proxies_of_the_environment() {
+    let env = |name: &str| match name {
+        "HTTPS_PROXY" => Ok("http://u:sesame@p:1".to_owned()),
+        "http_proxy" => Ok("socks5://u:sesame@p:1".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
+    let provider = |base: &str, more: &str| {
+        let text = format!(
+            r#"{{"providers":[{{"base_url":"{base}","api_key":"k"{more},"models":[{{"id":"m"}}]}}]}}"#
+        );
+        let Checked { config, findings } = check(&text, &env);
+        let proxy = config.map(|c| c.models[0].provider.proxy.as_ref().map(ToString::to_string));
+        (proxy, findings.first().map(|f| format!("{}: {}", f.path, f.sentence())))
+    };
+    assert_eq!(provider("https://a.example", ""), (Some(Some("p:1 (HTTPS_PROXY)".to_owned())), None));
+    assert_eq!(provider("https://a.example", r#","proxy_url":"""#), (Some(None), None));
+    assert_eq!(provider("http://localhost:1", ""), (Some(None), None));
+    assert_eq!(
+        provider("http://gpu:1", r#","proxy_url":"http://q""#).0,
+        Some(Some("q:80 (proxy_url)".to_owned()))
+    );
+    let (config, told) = provider("http://gpu:1", "");
+    assert_eq!(config, None);
+    let told = told.unwrap();
+    assert!(told.starts_with("providers[0].base_url: environment variable `http_proxy`"), "{told}");
+    assert!(told.contains("SOCKS") && told.contains(r#""" for none"#) && !told.contains("sesame"), "{told}");
 }
 
 /// A file with models `m` and `n`, with more keys for each.
@@ -430,6 +491,11 @@ fn an_open_door_is_a_warning() {
         assert_eq!(one(&text).0, "1:10 warning open-without-key");
         assert!(findings(&text.replacen('{', "{\"ak\":\"x\",", 1)).is_empty());
     }
+    // To the internet, and without TLS.
+    for host in ["8.8.8.8", "2001:db8::1"] {
+        let text = top(&format!("\"ak\": \"x\", \"host\": \"{host}\""));
+        assert!(one(&text).0.ends_with("note plain-http"), "{host}");
+    }
     for host in ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "::1"] {
         assert!(findings(&top(&format!("\"host\": \"{host}\""))).is_empty(), "{host}");
     }
@@ -442,10 +508,15 @@ fn an_open_door_is_a_warning() {
 #[test]
 fn secrets_are_in_no_debug_output_and_no_finding() {
     let text = r#"{"ak": "sk-sentinel-1", "providers": [{"base_url": "http://h", "api_key": "sk-sentinel-2",
-      "headers": {"a": "sk-sentinel-3"}, "models": [{"id": "m"}]}]}"#;
+      "headers": {"a": "sk-sentinel-3"}, "proxy_url": "http://u:sk-sentinel-4@p", "models": [{"id": "m"}]}]}"#;
     let c = checked(text);
     let shown = format!("{c:?}");
     assert!(c.config.is_some() && !shown.contains("sentinel"), "{shown}");
+    let secrets = c.config.as_ref().unwrap().secrets().map(Secret::expose).collect::<Vec<_>>();
+    assert!(
+        secrets.contains(&"sk-sentinel-4") && secrets.contains(&"Basic dTpzay1zZW50aW5lbC00"),
+        "{secrets:?}"
+    );
     let bad = text.replace("\"sk-sentinel-1\"", "[\"sk-sentinel-1\"]").replace("-2\"", "-2\\n\"");
     let c = checked(&bad);
     assert!(c.config.is_none() && !format!("{c:?}").contains("sentinel"));

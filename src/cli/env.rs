@@ -19,7 +19,8 @@ pub(super) fn run(args: &EnvArgs, global: &GlobalArgs, printer: &mut Printer) ->
         return Err(UsageError(message.to_owned()).into());
     }
     let shell = args.shell.unwrap_or_else(EnvShell::detect);
-    let url = environment::base_url(args.host.as_deref().unwrap_or(&config.host), port);
+    let url =
+        environment::base_url(config.tls.as_deref(), args.host.as_deref().unwrap_or(&config.host), port);
     let key = config.ak.as_ref().map_or("none", |ak| ak.expose());
     let vars = environment::variables(&config, url, key.to_owned(), args.model.as_deref())?;
     let variable = config::load::reference(&path, "ak").filter(|_| config.ak.is_some());

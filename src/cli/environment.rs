@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use super::args::EnvShell;
 use super::exit::UsageError;
-use crate::config::Config;
 use crate::config::route::matches;
+use crate::config::{Config, Identity, authority};
 
 /// The variable that carries the key.
 pub(super) const TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
+/// The file of certificates that Claude Code trusts beside the system's.
+const EXTRA_ROOTS: &str = "NODE_EXTRA_CA_CERTS";
 /// Stands for a key that is not shown.
 pub(super) const PLACEHOLDER: &str = "<the value of `ak`>";
 /// Claude Code takes models that it does not know to have so many tokens.
@@ -24,15 +26,19 @@ const FAMILIES: [(&str, &str); 3] = [
 /// A variable and its value.
 pub(super) type Var = (&'static str, String);
 
-/// Where clients reach a proxy that listens on `host` and `port`.
-pub(super) fn base_url(host: &str, port: u16) -> String {
-    match host.parse::<IpAddr>() {
+/// Where clients reach a proxy that listens on `host` and `port`. With TLS it is a name that the
+/// certificate has, if it does not have the host itself.
+pub(super) fn base_url(tls: Option<&Identity>, host: &str, port: u16) -> String {
+    let host = match host.parse::<IpAddr>() {
         // "Any address" is none that a client can ask.
-        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => format!("http://127.0.0.1:{port}"),
-        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => format!("http://[::1]:{port}"),
-        Ok(IpAddr::V6(ip)) => format!("http://[{ip}]:{port}"),
-        _ => format!("http://{host}:{port}"),
-    }
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1",
+        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "::1",
+        _ => host,
+    };
+    let Some(identity) = tls else { return format!("http://{}", authority(host, port)) };
+    let asked = || identity.names.iter().find(|name| !name.starts_with('*'));
+    let host = if identity.is_for(host) { host } else { asked().map_or(host, String::as_str) };
+    format!("https://{}", authority(host, port))
 }
 
 /// Every variable, [`TOKEN`] with `token` as its value. A session begins with `model`, or with
@@ -44,6 +50,11 @@ pub(super) fn variables(
     model: Option<&str>,
 ) -> Result<Vec<Var>, UsageError> {
     let mut vars = vec![("ANTHROPIC_BASE_URL", base_url), (TOKEN, token)];
+    if let Some(root) = config.tls.as_ref().and_then(|identity| identity.private_root.as_ref())
+        && std::env::var_os(EXTRA_ROOTS).is_none_or(|set| set.is_empty())
+    {
+        vars.push((EXTRA_ROOTS, root.display().to_string()));
+    }
     let Some(main) = main_model(config, model)? else { return Ok(vars) };
     vars.push(("ANTHROPIC_MODEL", main.to_owned()));
     for (variable, name) in FAMILIES {
@@ -165,7 +176,7 @@ mod tests {
     }
 
     fn lines(config: &Config, model: Option<&str>) -> Vec<String> {
-        let vars = variables(config, base_url("0.0.0.0", 8888), "k".to_owned(), model).unwrap();
+        let vars = variables(config, base_url(None, "0.0.0.0", 8888), "k".to_owned(), model).unwrap();
         vars.iter().map(|(name, value)| EnvShell::Bash.set(name, value)).collect()
     }
 
@@ -220,9 +231,9 @@ mod tests {
 
     #[test]
     fn addresses_can_be_asked() {
-        assert_eq!(base_url("::", 1), "http://[::1]:1");
-        assert_eq!(base_url("fe80::1", 1), "http://[fe80::1]:1");
-        assert_eq!(base_url("localhost", 1), "http://localhost:1");
+        assert_eq!(base_url(None, "::", 1), "http://[::1]:1");
+        assert_eq!(base_url(None, "fe80::1", 1), "http://[fe80::1]:1");
+        assert_eq!(base_url(None, "localhost", 1), "http://localhost:1");
     }
 
     #[test]

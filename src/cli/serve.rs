@@ -149,7 +149,8 @@ fn forward_signals(stop: UnboundedSender<()>) -> std::io::Result<impl Future<Out
 fn announce(config: &Config, addr: SocketAddr, printer: &mut Printer) {
     let count = config.models.len();
     let noun = if count == 1 { "model" } else { "models" };
-    printer.note(format_args!("claude-proxy listens on {BOLD}http://{addr}{BOLD:#} with {count} {noun}"));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    printer.note(format_args!("claude-proxy listens on {BOLD}{scheme}://{addr}{BOLD:#} with {count} {noun}"));
     printer.note(format_args!("Point Claude Code at it:"));
     for line in lines(config, addr, EnvShell::detect()) {
         printer.note(format_args!("  {CYAN}{line}{CYAN:#}"));
@@ -158,7 +159,7 @@ fn announce(config: &Config, addr: SocketAddr, printer: &mut Printer) {
 
 /// The lines of a shell that point Claude Code here, with a placeholder for the key.
 fn lines(config: &Config, addr: SocketAddr, shell: EnvShell) -> Vec<String> {
-    let url = environment::base_url(&addr.ip().to_string(), addr.port());
+    let url = environment::base_url(config.tls.as_deref(), &addr.ip().to_string(), addr.port());
     let vars = environment::variables(config, url, "none".to_owned(), None).unwrap_or_default();
     let line = |(name, value): environment::Var| match name {
         TOKEN if config.ak.is_some() => shell.assign(TOKEN, PLACEHOLDER),

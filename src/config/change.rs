@@ -20,6 +20,8 @@ pub struct Changes {
     pub providers: Vec<String>,
     /// Keys of the top level.
     pub settings: Vec<&'static str>,
+    /// `tls` came or went; another certificate alone is not that much.
+    pub tls_switched: bool,
 }
 
 impl Changes {
@@ -37,6 +39,7 @@ impl Changes {
             models_changed: changed.map(|m| m.id.clone()).collect(),
             providers: providers_changed(old, new),
             settings: settings_changed(old, new),
+            tls_switched: old.tls.is_some() != new.tls.is_some(),
         }
     }
 
@@ -48,7 +51,8 @@ impl Changes {
     /// The settings among them that a running server cannot change.
     pub fn needs_restart(&self) -> Vec<&'static str> {
         const FIXED: [&str; 3] = ["host", "port", "workers"];
-        self.settings.iter().copied().filter(|s| FIXED.contains(s)).collect()
+        let fixed = |s: &&str| FIXED.contains(s) || (*s == "tls" && self.tls_switched);
+        self.settings.iter().copied().filter(fixed).collect()
     }
 }
 
@@ -116,6 +120,7 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         max_concurrent_requests,
         shutdown_grace,
         workers,
+        tls,
         log_body_max_chars,
         log_stream_text_preview_chars,
         default_model,
@@ -134,6 +139,7 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("max_concurrent_requests", *max_concurrent_requests != new.max_concurrent_requests),
         ("shutdown_grace_seconds", *shutdown_grace != new.shutdown_grace),
         ("workers", *workers != new.workers),
+        ("tls", *tls != new.tls),
         ("log_body_max_chars", *log_body_max_chars != new.log_body_max_chars),
         (
             "log_stream_text_preview_chars",

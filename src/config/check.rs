@@ -1,20 +1,24 @@
 //! From the file's fields to a [`Config`]: defaults, and what fields say of each other.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
+
 use super::code::Code;
 use super::expand::Env;
-use super::file::File;
+use super::file::{File, Tls};
 use super::finding::{Finding, Findings, Severity};
 use super::hide::hide;
+use super::identity::{Identity, IdentityError};
 use super::keys::{self, Key};
 use super::provider::Models;
 use super::read::{At, Read as _, Reader};
 use super::suggest::did_you_mean;
-use super::{Config, Secret, default, limits, route, syntax};
+use super::{Config, Secret, default, limits, load, network, route, syntax};
 
 /// A text that was checked.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ pub(super) fn check_in(
     let file = root.and_then(|root| File::read(&root, "", &mut reader));
     let mut findings = reader.findings;
     let config = file.map(|file| {
-        let (config, written) = config(file, text, dir, &mut findings);
+        let (config, written) = config(file, text, dir, env, &mut findings);
         if let Some(span) = written
             && let Some((message, help)) = exposed(&span)
         {
@@ -60,10 +64,17 @@ pub(super) fn check_in(
 
 /// The configuration (with errors in `findings` it is of no use), and where the first key
 /// stands that is written out.
-fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Config, Option<Range<usize>>) {
+fn config(
+    file: File,
+    text: &str,
+    dir: &Path,
+    env: Env<'_>,
+    findings: &mut Findings,
+) -> (Config, Option<Range<usize>>) {
     let host = host(file.host.as_ref(), findings);
     let own_key = file.ak.as_ref().map(Key::new);
     let ak = ak(file.ak.as_ref(), findings);
+    let tls = file.tls.as_ref().and_then(|at| tls(&at.value, dir, findings));
     limits::check(&file, findings);
     let mut models = Models::default();
     if let Some(providers) = file.providers {
@@ -72,7 +83,7 @@ fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Confi
             findings.add(Code::NoProviders, providers.spot(), message, "");
         }
         for provider in providers.value {
-            models.add(provider, dir, findings);
+            models.add(provider, dir, env, findings);
         }
     }
     let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
@@ -104,6 +115,7 @@ fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Confi
             .map(|w| w.value)
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1),
+        tls: tls.map(Arc::new),
         log_body_max_chars: or(file.log_body_max_chars, default::LOG_BODY_MAX_CHARS),
         log_stream_text_preview_chars: or(
             file.log_stream_text_preview_chars,
@@ -117,7 +129,60 @@ fn config(file: File, text: &str, dir: &Path, findings: &mut Findings) -> (Confi
         let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);
         findings.add(EXPOSED, spot, exposed(&config.host), EXPOSED_HELP);
     }
+    if config.tls.is_none() && config.host.parse::<IpAddr>().is_ok() && network::is_public(&config.host) {
+        let message = format!(
+            "`host` {} may be on the internet, and without `tls` keys can be read on the way",
+            config.host
+        );
+        let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);
+        findings.add_as(
+            Severity::Note,
+            Code::PlainHttp,
+            spot,
+            message,
+            "set `tls`, or put a proxy with TLS in front",
+        );
+    }
     (config, written)
+}
+
+/// The certificate and key of `tls`. Relative paths begin at `dir`.
+fn tls(file: &Tls, dir: &Path, findings: &mut Findings) -> Option<Identity> {
+    let (cert, key) = (file.cert.as_ref()?, file.key.as_ref()?);
+    let key_path = dir.join(&key.value);
+    let identity = match Identity::read(&dir.join(&cert.value), &key_path) {
+        Ok(identity) => identity,
+        Err(e) => {
+            let (at, why) = match e {
+                IdentityError::Cert(why) => (cert, why),
+                IdentityError::Key(why) => (key, why),
+            };
+            findings.add(Code::BadTls, at.spot(), format!("`{}`: {why}", at.path), "");
+            return None;
+        }
+    };
+    if let Some(why) = identity.untimely(UnixTime::now()) {
+        let message = format!("`{}`: the certificate {why}", cert.path);
+        findings.add_as(Severity::Warning, Code::BadTls, cert.spot(), message, "renew it");
+    }
+    if identity.names.is_empty() {
+        let message =
+            format!("`{}`: the certificate is for no host name or address: clients refuse it", cert.path);
+        let help = "make one with subjectAltName (openssl: `-addext subjectAltName=DNS:HOST`)";
+        findings.add_as(Severity::Warning, Code::BadTls, cert.spot(), message, help);
+    }
+    if let Some(mode) = load::others_mode(&key_path) {
+        let message = format!(
+            "the private key can be read by every user of this machine (the file's mode is {mode:04o})"
+        );
+        findings.add(
+            Code::ReadableByOthers,
+            key.spot(),
+            message,
+            format!("chmod 600 {}", key_path.display()),
+        );
+    }
+    Some(identity)
 }
 
 /// Code of the warning about a proxy that serves the whole network without a key.
@@ -157,7 +222,7 @@ fn host(field: Option<&At<String>>, findings: &mut Findings) -> String {
     let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
     let is_name =
         !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    if bare.parse::<std::net::IpAddr>().is_err() && !is_name {
+    if bare.parse::<IpAddr>().is_err() && !is_name {
         let help = if value.contains(':') { "the port goes into `port`" } else { "" };
         findings.add(Code::BadHost, at.spot(), "`host` should be an IP address or a host name", help);
     }

@@ -60,7 +60,7 @@ codes! {
     BaseUrlPath = "base-url-path", Warning, "`base_url` is the address of an endpoint, not what stands before it";
     DoubledVersion = "doubled-version", Warning, "The version, such as `/v1`, comes twice in the address of requests";
     DefaultPath = "default-path", Note, "`base_url` ends in a version, so that the default path is shorter";
-    PlainHttp = "plain-http", Warning, "Keys and conversations go unencrypted over the internet";
+    PlainHttp = "plain-http", Warning, "Keys and conversations go unencrypted over the internet (a note for `host`)";
     BadHost = "bad-host", Error, "`host` is neither an IP address nor a host name";
     BadHeader = "bad-header", Error, "A header or key that cannot be sent";
     OpenWithoutKey = "open-without-key", Warning, "Other machines can reach the proxy and need no key";
@@ -77,6 +77,7 @@ codes! {
     OverriddenField = "overridden-field", Warning, "`extra_body` replaces what each request sets for itself";
     UnusedExtra = "unused-extra", Warning, "`drop_params` removes what `extra_body` adds";
     BadCaFile = "bad-ca-file", Error, "`ca_file` cannot be read or holds no PEM certificate";
+    BadTls = "bad-tls", Error, "`tls` cannot be used: a file is missing or no PEM, or the key is another's (a warning if clients refuse the certificate)";
     NotSupported = "not-supported", Error, "The key is planned; this version would ignore it";
 }
 

@@ -84,11 +84,13 @@ shape! {
         optional host: String = "127.0.0.1" => {"minLength": 1},
         /// Port to listen on; 0: any free one.
         optional port: u16 = default::PORT,
+        /// The certificate that clients are shown. Without it they speak plain HTTP.
+        optional tls: Tls,
         /// How long the upstream may take, in seconds: whole answers in total, streams until their first byte.
         optional upstream_timeout_seconds: Duration = default::UPSTREAM_TIMEOUT => {"exclusiveMinimum": 0},
         /// Longest silence between two upstream chunks of a stream, in seconds.
         optional stream_idle_timeout_seconds: Duration = default::STREAM_IDLE_TIMEOUT => {"exclusiveMinimum": 0},
-        /// How long DNS, TCP and TLS may take together, in seconds.
+        /// How long DNS, TCP, a proxy's tunnel and TLS may take together, in seconds.
         optional connect_timeout_seconds: Duration = default::CONNECT_TIMEOUT => {"exclusiveMinimum": 0},
         /// After that many seconds of silence the client gets a `ping` event; 0: none.
         optional ping_interval_seconds: Duration = default::PING_INTERVAL,
@@ -110,6 +112,16 @@ shape! {
         optional aliases: Entries<String> = json!({}) => {"examples": [{"claude-*haiku*": "small", "claude-*": "big"}]},
         /// The upstreams.
         required providers: Vec<At<Provider>> => {"minItems": 1},
+    }
+}
+
+shape! {
+    /// A certificate and its key. A relative path begins at the directory of this file.
+    Tls {
+        /// A PEM file: the certificate, and behind it those that signed it.
+        required cert: String => {"minLength": 1, "examples": ["cert.pem"]},
+        /// A PEM file: the private key of the certificate, without a password.
+        required key: String => {"minLength": 1, "examples": ["key.pem"]},
     }
 }
 
@@ -136,10 +148,15 @@ shape! {
         optional api: String = "openai" => {"anyOf": [{"enum": ["openai", "anthropic"]}, {"pattern": "\\$\\{"}]},
         /// Extra request headers.
         optional headers: Entries<String> = json!({}),
-        /// A file of extra root certificates in PEM form.
-        optional ca_file: String => {"deprecated": true, "$comment": (LATER)},
-        /// An HTTP CONNECT proxy.
-        optional proxy_url: String => {"deprecated": true, "$comment": (LATER)},
+        /// A file of root certificates in PEM form that are trusted beside the system's. A relative path begins at
+        /// the directory of this file.
+        optional ca_file: String => {"minLength": 1, "examples": ["company-ca.pem"]},
+        /// An HTTP proxy that opens a tunnel to the upstream by CONNECT: `http://NAME:PASSWORD@HOST:PORT`. "" is
+        /// none. If not set, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment count.
+        optional proxy_url: String => {
+            "pattern": "^([Hh][Tt][Tt][Pp]://[^/?#]+/?)?$|\\$\\{",
+            "examples": ["http://proxy.example.com:3128", ""],
+        },
         /// The models that it serves.
         required models: Vec<At<Model>>,
     }

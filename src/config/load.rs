@@ -77,24 +77,29 @@ pub fn check_file(path: &Path, text: &str) -> Checked {
 }
 
 /// What is said, and what to do, if every user of this machine may read the file.
-#[cfg(unix)]
 fn others_read(path: &Path) -> Option<(String, String)> {
+    let mode = others_mode(path)?;
+    let message =
+        format!("this key can be read by every user of this machine (the file's mode is {mode:04o})");
+    let help =
+        format!("chmod 600 {}, or name an environment variable that holds it: `${{NAME}}`", path.display());
+    Some((message, help))
+}
+
+/// The file's mode, if every user of this machine may read it.
+#[cfg(unix)]
+pub(super) fn others_mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// Read permission for others.
     const OTHERS: u32 = 0o004;
     let data = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     let mode = data.permissions().mode() & 0o7777;
-    let message =
-        || format!("this key can be read by every user of this machine (the file's mode is {mode:04o})");
-    let help = || {
-        format!("chmod 600 {}, or name an environment variable that holds it: `${{NAME}}`", path.display())
-    };
-    (mode & OTHERS != 0).then(|| (message(), help()))
+    (mode & OTHERS != 0).then_some(mode)
 }
 
 #[cfg(not(unix))]
-fn others_read(_: &Path) -> Option<(String, String)> {
+pub(super) fn others_mode(_: &Path) -> Option<u32> {
     None
 }
 

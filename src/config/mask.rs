@@ -80,8 +80,8 @@ fn inside(span: &Range<usize>, text: &str) -> Range<usize> {
 /// `user:password` of a URL.
 fn credentials(word: &str) -> Option<Range<usize>> {
     let start = word.find("://")? + 3;
-    let authority = word.get(start..)?.split(['/', '?', '#']).next()?;
-    Some(start..start + authority.rfind('@')?)
+    // Not only in the authority: a password may hold a `/` that should have been %2F.
+    Some(start..start + word.get(start..)?.rfind('@')?)
 }
 
 /// The query of a URL, or what looks like a key in that of a path.

@@ -11,14 +11,18 @@ mod expand;
 mod file;
 pub mod finding;
 mod hide;
+mod identity;
 mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
 mod network;
+mod no_proxy;
 mod options;
 mod provider;
+mod proxy;
 mod read;
+mod roots;
 pub mod route;
 pub mod schema;
 pub mod secret;
@@ -37,7 +41,10 @@ pub use code::Code;
 pub use expand::Env;
 pub use file::keys;
 pub use finding::{Finding, Severity};
+pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
+pub use proxy::{Proxy, authority};
+pub use roots::Roots;
 pub use secret::Secret;
 
 use crate::convert::{ModelSpec, Profile};
@@ -55,7 +62,7 @@ pub struct Config {
     pub upstream_timeout: Duration,
     /// Longest silence between two upstream body bytes. Comments count as bytes.
     pub stream_idle_timeout: Duration,
-    /// Resolve, TCP and TLS together.
+    /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect_timeout: Duration,
     /// An `event: ping` after that much silence towards the client; zero: none.
     pub ping_interval: Duration,
@@ -67,6 +74,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Worker threads.
     pub workers: usize,
+    /// What clients are shown; none: plain HTTP.
+    pub tls: Option<Arc<Identity>>,
     /// Longest body text in a log line, in characters; 0 logs none.
     pub log_body_max_chars: usize,
     /// Longest preview of a streamed answer in the log, in characters; 0 logs none.
@@ -94,14 +103,26 @@ pub struct Provider {
     pub api_key: Secret,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
+    /// Trusted beside the system's certificates.
+    pub roots: Option<Arc<Roots>>,
+    /// Who is asked for a tunnel to it; none: it is asked directly.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl Provider {
+    /// Its URL is `https`.
+    pub fn encrypted(&self) -> bool {
+        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+    }
+
     /// Blots the key and the values of the headers out of the provider's own words.
     pub fn blot(&self, words: &mut String) {
         self.api_key.blot(words);
         for (_, value) in &self.headers {
             value.blot(words);
+        }
+        if let Some(proxy) = &self.proxy {
+            proxy.blot(words);
         }
     }
 }
@@ -122,6 +143,11 @@ pub struct Model {
 }
 
 impl Config {
+    /// The provider of each model.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.models.iter().map(|m| &*m.provider)
+    }
+
     /// Every key: what must not be written anywhere.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         const TELLING: [&str; 5] = ["key", "token", "auth", "secret", "cookie"];
@@ -131,7 +157,8 @@ impl Config {
         };
         let theirs = self.models.iter().flat_map(move |m| {
             let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
-            headers.map(|(_, value)| value).chain([&m.provider.api_key])
+            let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
+            headers.map(|(_, value)| value).chain([&m.provider.api_key]).chain(proxy)
         });
         self.ak.iter().chain(theirs)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::code::Code;
+use super::expand::Env;
 use super::file;
 use super::finding::{Findings, Severity, Spot};
 use super::keys::Key;
@@ -12,7 +13,7 @@ use super::read::{At, Entries};
 use super::suggest::did_you_mean;
 use super::unbuilt::{self, Fallbacks};
 use super::url::{self, Base};
-use super::{Model, Provider, Secret, network, options};
+use super::{Model, Provider, Proxy, Roots, Secret, network, options, proxy};
 use crate::convert::{ModelSpec, Profile};
 
 /// The models read so far, over all providers.
@@ -51,10 +52,17 @@ impl Models {
 
     /// Checks one provider and takes its models.
     ///
-    /// Relative paths of files begin at `dir`.
-    pub(super) fn add(&mut self, provider: At<file::Provider>, dir: &Path, findings: &mut Findings) {
+    /// Relative paths of files begin at `dir`; `env` may name proxies.
+    pub(super) fn add(
+        &mut self,
+        provider: At<file::Provider>,
+        dir: &Path,
+        env: Env<'_>,
+        findings: &mut Findings,
+    ) {
         let At { value: mut file, span, path } = provider;
-        unbuilt::check(&file, dir, findings);
+        unbuilt::check(&file, findings);
+        let roots = file.ca_file.as_ref().and_then(|at| roots(at, dir, findings));
         let base = file.base_url.as_ref().and_then(|at| base(at, findings));
         let completions = completions_path(&file, base.as_ref(), findings);
         let profile = file.profile.as_ref().and_then(|at| profile(at, findings));
@@ -72,6 +80,10 @@ impl Models {
             check_name(at, findings);
         }
         self.name(&file, base.as_ref(), findings);
+        let proxy = proxy(&file, base.as_ref(), env, findings);
+        if let Some(at) = file.proxy_url.as_ref().filter(|at| at.value.contains('@')) {
+            self.keys.push(Key::new(at));
+        }
         let headers = file.headers.take().map(|h| headers(h.value, findings)).unwrap_or_default();
         let models = file.models.take();
         if let Some(at) = models.as_ref().filter(|m| m.value.is_empty()) {
@@ -86,6 +98,8 @@ impl Models {
                 models_url: base.models_url(&completions),
                 api_key: Secret::new(file.api_key.map(|k| k.value).unwrap_or_default()),
                 headers,
+                roots,
+                proxy,
             })
         });
         for model in models.map(|m| m.value).unwrap_or_default() {
@@ -201,6 +215,43 @@ fn base(at: &At<String>, findings: &mut Findings) -> Option<Base> {
             None
         }
     }
+}
+
+/// The certificates of a `ca_file`. Relative paths begin at `dir`.
+fn roots(at: &At<String>, dir: &Path, findings: &mut Findings) -> Option<Arc<Roots>> {
+    match Roots::read(&dir.join(&at.value)) {
+        Ok(roots) => Some(Arc::new(roots)),
+        Err(why) => {
+            let help = "name a file of `-----BEGIN CERTIFICATE-----` blocks";
+            findings.add(Code::BadCaFile, at.spot(), format!("`{}`: {why}", at.path), help);
+            None
+        }
+    }
+}
+
+/// The proxy of `proxy_url`, or of the environment. An empty URL is none.
+fn proxy(
+    file: &file::Provider,
+    base: Option<&Base>,
+    env: Env<'_>,
+    findings: &mut Findings,
+) -> Option<Arc<Proxy>> {
+    let found = if let Some(at) = &file.proxy_url {
+        if at.value.is_empty() {
+            return None;
+        }
+        Proxy::parse(&at.value, "proxy_url").map(Some).map_err(|why| {
+            findings.add(Code::BadUrl, at.spot(), format!("`{}` {why}", at.path), "");
+        })
+    } else {
+        let (base, at) = (base?, file.base_url.as_ref()?);
+        proxy::from_environment(base, env).map_err(|(name, why)| {
+            let message = format!("environment variable `{name}`, the proxy for `{}`, {why}", at.path);
+            let help = "set `proxy_url` in the provider to another one, or to \"\" for none";
+            findings.add(Code::BadUrl, at.spot(), message, help);
+        })
+    };
+    found.ok().flatten().map(Arc::new)
 }
 
 fn completions_path(file: &file::Provider, base: Option<&Base>, findings: &mut Findings) -> String {

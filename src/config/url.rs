@@ -115,18 +115,6 @@ impl Base {
     }
 }
 
-/// What is wrong with a `proxy_url`. Unlike a `base_url` it may hold a name and password.
-pub(super) fn proxy_error(url: &str) -> Option<&'static str> {
-    let Some((scheme, rest)) = url.split_once("://") else { return Some("has to begin with `http://`") };
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Some("has to begin with `http://`: it is an HTTP CONNECT proxy");
-    }
-    let authority = rest.trim_end_matches('/');
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let fits = !host.is_empty() && !host.contains('/') && format!("http://{host}").parse::<Uri>().is_ok();
-    (!fits).then_some("is not `http://HOST:PORT`")
-}
-
 /// What is wrong with a `completions_path`.
 pub(super) fn path_error(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {

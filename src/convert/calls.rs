@@ -2,6 +2,7 @@
 
 use super::arguments::Arguments;
 use crate::wire::anthropic::ApiError;
+use crate::wire::json::Half;
 use crate::wire::openai::{Arguments as OpenAiArguments, ToolDelta};
 
 /// More calls than this in one answer are a fault of the upstream.
@@ -22,6 +23,8 @@ pub(super) struct Call {
     pub(super) arguments: Arguments,
     /// Arguments that wait for the call's turn: the inside of a JSON string.
     pub(super) pending: String,
+    /// Half a character that the last fragment ended with.
+    pub(super) half: Half,
     /// Its block has been started.
     pub(super) opened: bool,
     /// Checks `pending` while it waits: whether its object is closed decides what a delta without a key means.

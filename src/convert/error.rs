@@ -13,6 +13,8 @@ use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Longest message taken from an upstream that sends plain text, in characters.
 const MAX_PLAIN: usize = 500;
+/// Longest error that is read as JSON, in bytes.
+const MAX_TREE: usize = 1 << 20;
 /// Longest message at all, in characters.
 const MAX_MESSAGE: usize = 4000;
 
@@ -30,7 +32,7 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         }
         t => t,
     };
-    let value: Option<Value> = serde_json::from_str(text).ok();
+    let value = tree(text);
     let message = value.as_ref().and_then(message_of).unwrap_or_else(|| plain(status, text, value.is_some()));
     let (status, vague) = match status {
         200..=299 => match value.as_ref().and_then(in_band_status) {
@@ -84,6 +86,9 @@ fn mapped(status: u16) -> (u16, ErrorKind) {
 }
 
 fn plain(status: u16, text: &str, is_json: bool) -> String {
+    if text.len() > MAX_TREE {
+        return format!("upstream returned HTTP {status} with an error of {} bytes", text.len());
+    }
     if text.is_empty() || text.starts_with('<') || is_json {
         let what = if is_json && !text.is_empty() { "an error without a message" } else { "a non-JSON body" };
         return format!("upstream returned HTTP {status} with {what}");
@@ -183,8 +188,12 @@ fn without_header_name(message: &str) -> String {
 /// A list that holds an error, as Gemini sends it.
 pub(super) fn is_error_list(text: &str) -> bool {
     text.trim_start().starts_with('[')
-        && serde_json::from_str::<Value>(text)
-            .is_ok_and(|v| v.pointer("/0/error").is_some_and(|e| !e.is_null()))
+        && tree(text).is_some_and(|v| v.pointer("/0/error").is_some_and(|e| !e.is_null()))
+}
+
+/// The JSON, unless it is longer than any error: as a tree it takes many times as much memory.
+fn tree(text: &str) -> Option<Value> {
+    (text.len() <= MAX_TREE).then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// The status that an error inside an answer with status 200 stands for.

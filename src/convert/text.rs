@@ -161,7 +161,7 @@ impl Fragment<'_> {
 
     /// Appends the text itself, up to `chars` characters, and returns how many.
     pub(super) fn decode_some(self, chars: usize, out: &mut String) -> usize {
-        let before = out.chars().count();
+        let before = out.len();
         match self {
             Self::Json(text) => out.extend(text.decode().chars().take(chars)),
             Self::Plain(text) => out.extend(text.chars().take(chars)),
@@ -173,6 +173,6 @@ impl Fragment<'_> {
                 out.extend(all.take(chars));
             }
         }
-        out.chars().count() - before
+        out.get(before..).unwrap_or_default().chars().count()
     }
 }

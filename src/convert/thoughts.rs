@@ -82,9 +82,14 @@ impl Thoughts {
             let so_far = known.get(name).and_then(Value::as_str).unwrap_or_default();
             let suffix = text.strip_prefix(so_far).filter(|_| !so_far.is_empty()).unwrap_or(text);
             fresh.push_str(suffix);
-            let joined = format!("{so_far}{suffix}");
+            // The text so far is taken, not copied: long reasoning comes in thousands of fragments.
+            let mut joined = match known.get_mut(name).map(Value::take) {
+                Some(Value::String(so_far)) => so_far,
+                _ => String::new(),
+            };
+            joined.push_str(suffix);
             self.details_bytes += suffix.len();
-            for (key, value) in detail.iter().filter(|(_, v)| !v.is_null()) {
+            for (key, value) in detail.iter().filter(|(key, v)| *key != name && !v.is_null()) {
                 if known.get(key) != Some(value) {
                     self.details_bytes += 1;
                     known.insert(key.clone(), value.clone());

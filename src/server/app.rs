@@ -11,7 +11,6 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
-use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use super::admit::Gate;
@@ -20,17 +19,20 @@ use super::drain::Drain;
 use super::ids::Ids;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
+use super::tls::Certificate;
 use super::{count_tokens, messages, models, probe};
 use crate::config::{Config, Provider};
 use crate::observe::Capture;
-use crate::upstream::{Client, Endpoint, TlsError, tls_config};
+use crate::upstream::{Client, Endpoint, TlsError, Transports};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) transports: Transports,
+    /// What clients are shown; none: they speak plain HTTP. The same in all generations.
+    pub(super) certificate: Option<Certificate>,
     pub(super) key: Option<Key>,
     pub(super) gate: Gate,
     pub(super) drain: Drain,
@@ -41,26 +43,18 @@ pub(super) struct Shared {
 impl Shared {
     /// What a new configuration makes of it.
     pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
+        let transports = Transports::new(config.providers(), Some(&self.transports))?;
+        if let (Some(certificate), Some(identity)) = (&self.certificate, &config.tls) {
+            certificate.replace(identity);
+        }
         Ok(Self {
-            tls: tls_for(&config, self.tls.as_ref())?,
+            transports,
             key: config.ak.as_ref().map(Key::new),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
             ..self.clone()
         })
     }
-}
-
-/// TLS towards providers, if one of them wants it. The trust store costs megabytes and
-/// milliseconds: only where it is needed, and once.
-pub(super) fn tls_for(
-    config: &Config,
-    before: Option<&Arc<ClientConfig>>,
-) -> Result<Option<Arc<ClientConfig>>, TlsError> {
-    if !config.models.iter().any(|m| m.provider.completions_url.starts_with("https:")) {
-        return Ok(None);
-    }
-    before.map_or_else(tls_config, |tls| Ok(Arc::clone(tls))).map(Some)
 }
 
 /// What one thread has of one configuration: awc is not `Send`, so each has connections of its
@@ -94,13 +88,13 @@ impl Worker {
             if served.iter().any(|s| Arc::ptr_eq(&s.provider, provider)) {
                 continue;
             }
-            let (tls, connect) = (shared.tls.as_ref(), shared.config.connect_timeout);
+            let (way, connect) = (shared.transports.to(provider), shared.config.connect_timeout);
             let kept = before.and_then(|before| {
                 let known =
                     before.served.iter().find(|s| s.provider.completions_url == provider.completions_url);
-                known.filter(|s| s.client.connects_like(tls, connect)).map(|s| s.client.clone())
+                known.filter(|s| s.client.connects_like(&way, connect)).map(|s| s.client.clone())
             });
-            let client = kept.unwrap_or_else(|| Client::new(tls.cloned(), connect));
+            let client = kept.unwrap_or_else(|| Client::new(&way, connect));
             let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
             served.push(Served { provider: Arc::clone(provider), client, endpoint });
         }

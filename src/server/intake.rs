@@ -75,6 +75,10 @@ fn too_large(max: usize) -> Refusal {
 }
 
 fn broken(error: &PayloadError) -> Refusal {
+    if matches!(error, PayloadError::Incomplete(_)) {
+        let error = ApiError::invalid_request("the client left before the request's body had come");
+        return Refusal::from(error).unread();
+    }
     let message = format!("the request's body could not be read: {error}");
     Refusal::from(ApiError::invalid_request(message)).closing()
 }

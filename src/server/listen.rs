@@ -12,18 +12,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admit::{Gate, Load};
-use super::app::{Shared, answer, tls_for};
+use super::app::{Shared, answer};
 use super::auth::Key;
 use super::current::{Current, Newest};
 use super::drain::Drain;
 use super::reload::Reload;
+use super::tls::{self, Certificate};
 use crate::config::Config;
 use crate::observe::Capture;
-use crate::upstream::TlsError;
+use crate::upstream::{TlsError, Transports};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// Longest wait for the head of a request.
+pub(super) const HEAD: Duration = Duration::from_secs(5);
+/// Longest silence between two requests of a connection. Longer than load balancers keep
+/// theirs, or they lose the race.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections at once, for each worker.
+pub(super) const MAX_CONNECTIONS: usize = 100_000;
+/// Ours is the deadline that counts: it tells the clients, and a reload can move it. Seconds.
+const NO_DEADLINE: u64 = u32::MAX as u64;
 /// What is still there this long after the deadline is cut off: its client does not read.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes that a client does not acknowledge for this long cut it off.
@@ -81,7 +91,8 @@ impl Server {
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
         let shared = Shared {
-            tls: tls_for(&config, None)?,
+            transports: Transports::new(config.providers(), None)?,
+            certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
             gate: Gate::new(config.max_concurrent_requests),
             drain: Drain::default(),
@@ -112,6 +123,15 @@ impl Bound {
         self.current.amend(|shared| shared.capture = Some(capture));
     }
 
+    /// Cuts clients that acknowledge nothing for `limit`, instead of for a minute.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    #[cfg(target_os = "linux")]
+    pub fn client_write(&self, limit: Duration) -> io::Result<()> {
+        socket2::SockRef::from(&self.listener).set_tcp_user_timeout(Some(limit))
+    }
+
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
         self.current.get().1.gate.load()
@@ -133,28 +153,37 @@ impl Bound {
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
         let Self { config, listener, current, .. } = self;
-        let drain = current.get().1.drain;
-        let factory = current.clone();
-        let server = HttpServer::new(move || {
+        let Shared { drain, certificate, .. } = current.get().1;
+        let (factory, workers) = (current.clone(), config.workers.max(1));
+        let app = move || {
             let newest = Rc::new(Newest::new(factory.clone()));
             App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
                 answer(newest.worker(), request, payload)
             }))
-        })
-        .workers(config.workers.max(1))
-        // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
-        .tcp_nodelay(true)
-        // With half-closed connections a client that left is not noticed until its stream ends.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(Duration::from_secs(5))
-        // Longer than load balancers keep theirs, or they lose the race.
-        .keep_alive(Duration::from_secs(75))
-        .max_connections(100_000)
-        // Ours is the deadline that counts: it tells the clients, and a reload can move it.
-        .shutdown_timeout(u64::from(u32::MAX))
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        };
+        let server = if let Some(certificate) = certificate {
+            let builder = actix_server::Server::build()
+                .workers(workers)
+                .max_concurrent_connections(MAX_CONNECTIONS)
+                .shutdown_timeout(NO_DEADLINE)
+                .disable_signals();
+            tls::listen(builder, listener, &certificate, app)?.run()
+        } else {
+            HttpServer::new(app)
+                .workers(workers)
+                // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
+                .tcp_nodelay(true)
+                // With half-closed connections a client that left is not noticed until its
+                // stream ends.
+                .h1_allow_half_closed(false)
+                .client_request_timeout(HEAD)
+                .keep_alive(KEEP_ALIVE)
+                .max_connections(MAX_CONNECTIONS)
+                .shutdown_timeout(NO_DEADLINE)
+                .disable_signals()
+                .listen(listener)?
+                .run()
+        };
         let handle = server.handle();
         let way_out = async {
             if stop.recv().await.is_none() {

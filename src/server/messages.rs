@@ -166,8 +166,16 @@ async fn ask(
     let (retry_after, retry_after_ms) = answer.retry_after();
     let until = answer.began + limits.answer;
     let mut body = answer.body;
-    let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
-    let error = convert::error::error(status, &text.unwrap_or_default(), &endpoint.name, Some(context));
+    let text = if let Some(encoding) = body.encoding() {
+        // Its status and its retry-after are still to be told.
+        Bytes::from(format!(
+            "upstream returned HTTP {status} with a compressed body (content-encoding: {encoding}), which was not asked for"
+        ))
+    } else {
+        let text = body.rest(Bytes::new(), MAX_ERROR, until.max(Instant::now()), limits.answer).await;
+        text.unwrap_or_default()
+    };
+    let error = convert::error::error(status, &text, &endpoint.name, Some(context));
     // Never invented, and only where clients try again: a 408 becomes a 504, and SDKs retry a 409.
     if matches!(status, 408 | 409 | 429) || status >= 500 {
         return Err(Refusal::from(error).with(RETRY_AFTER, retry_after).with(RETRY_AFTER_MS, retry_after_ms));

@@ -19,6 +19,7 @@ mod reply;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod tls;
 mod whole;
 
 pub use admit::Load;

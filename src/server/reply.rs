@@ -22,11 +22,13 @@ pub(super) struct Refusal {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The connection cannot be used any more: its body was not read to the end.
     close: bool,
+    /// The client is not there to read it.
+    gone: bool,
 }
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self { error, headers: Vec::new(), close: false }
+        Self { error, headers: Vec::new(), close: false, gone: false }
     }
 }
 
@@ -41,6 +43,12 @@ impl Refusal {
     pub(super) fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// To a client that has left.
+    pub(super) fn unread(mut self) -> Self {
+        self.gone = true;
+        self.closing()
     }
 
     /// The answer.
@@ -66,6 +74,10 @@ impl Refusal {
     pub(super) fn note(&self, record: &mut Record) {
         record.status = self.error.status;
         record.outcome = Outcome::Refused;
+        if self.gone {
+            record.status = 0;
+            record.outcome = Outcome::ClientGone;
+        }
         record.error.clone_from(&self.error.message);
         if let Some(exchange) = &record.capture {
             let mut body = Vec::with_capacity(256);

@@ -17,13 +17,13 @@ use tokio::time::{Instant, sleep_until};
 use super::Body;
 use super::client::{Client, Endpoint};
 use super::dial::{PROGRESS, Progress};
-use super::fault::{Cause, Fault, Retry, Stage};
+use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
 use crate::config::Provider;
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Resolve, TCP and TLS together.
+    /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect: Duration,
     /// From the start until the answer's head, both attempts included.
     pub answer: Duration,
@@ -40,10 +40,10 @@ pub struct Answer {
     pub began: Instant,
     /// When the host name was resolved; none for a pooled connection.
     pub resolved: Option<Instant>,
-    /// When TCP was connected; none for a pooled connection.
+    /// When TCP was connected, through the proxy if there is one; none for a pooled connection.
     pub opened: Option<Instant>,
     /// When the connection was ready and the request left. From [`Answer::opened`] until then
-    /// it was TLS. None for a request without a body.
+    /// it was TLS. None for a pooled connection and a request without a body.
     pub connected: Option<Instant>,
     /// The connection came from the pool.
     pub reused: bool,
@@ -91,8 +91,6 @@ impl Client {
     /// As [`Endpoint::send`].
     pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
         let request = self.freeze(provider, Method::GET, url, "application/json")?;
-        // awc does not ask for a body that is empty, so nothing tells when the connection is ready.
-        let limits = Limits { connect: limits.answer, ..limits };
         exchange(&request, &provider.name, Bytes::new(), limits).await
     }
 }
@@ -132,6 +130,9 @@ async fn exchange(
 
 /// Refuses answers that must not be read.
 fn accept(answer: Answer) -> Result<Answer, Fault> {
+    if answer.status < 200 {
+        return Err(Fault::new(Stage::Head, Cause::NotHttp(format!("an interim status, {}", answer.status))));
+    }
     if (300..400).contains(&answer.status) {
         return Err(Fault::new(Stage::Head, Cause::Redirect(answer.status)));
     }
@@ -160,15 +161,15 @@ async fn attempt(
     let mut clock = pin!(sleep_until(connect_by.min(answer_by)));
     poll_fn(|cx| {
         if let Poll::Ready(result) = send.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(|e| with_limits(Fault::from(e), limits)));
+            return Poll::Ready(result.map_err(|e| with_limits(Fault::from(e), progress, limits)));
         }
         while clock.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if now >= answer_by {
                 return Poll::Ready(Err(Fault::new(Stage::Head, Cause::Timeout(limits.answer))));
             }
-            if progress.connected.get().is_none() && now >= connect_by {
-                return Poll::Ready(Err(Fault::new(Stage::Connect, Cause::ConnectTimeout(limits.connect))));
+            if progress.dialled.get() && progress.connected.get().is_none() && now >= connect_by {
+                return Poll::Ready(Err(late(progress, limits)));
             }
             clock.as_mut().reset(answer_by);
         }
@@ -177,10 +178,19 @@ async fn attempt(
     .await
 }
 
+/// There is no connection yet, and [`Limits::connect`] has passed.
+fn late(progress: &Progress, limits: Limits) -> Fault {
+    let cause = match &*progress.asked.borrow() {
+        Some(proxy) => Cause::Proxy { proxy: proxy.to_string(), fault: ProxyFault::Silent(limits.connect) },
+        None => Cause::ConnectTimeout(limits.connect),
+    };
+    Fault::new(Stage::Connect, cause)
+}
+
 /// awc does not say which limit it was that ran out.
-fn with_limits(mut fault: Fault, limits: Limits) -> Fault {
+fn with_limits(mut fault: Fault, progress: &Progress, limits: Limits) -> Fault {
     match &mut fault.cause {
-        Cause::ConnectTimeout(d) => *d = limits.connect,
+        Cause::ConnectTimeout(_) => return late(progress, limits),
         Cause::Timeout(d) => *d = limits.answer,
         _ => {}
     }

@@ -48,7 +48,7 @@ impl Body {
     }
 
     /// The content-encoding, if there is one.
-    pub(super) fn encoding(&self) -> Option<String> {
+    pub fn encoding(&self) -> Option<String> {
         let value = self.header(&CONTENT_ENCODING)?.to_str().unwrap_or("unreadable");
         let value = value.trim();
         (!value.is_empty() && !value.eq_ignore_ascii_case("identity"))
@@ -58,6 +58,7 @@ impl Body {
     /// HTTP/1.1 with neither content-length nor chunks: awc gives an empty body for it.
     fn unframed(&self) -> bool {
         self.response.version() == Version::HTTP_11
+            && !matches!(self.response.status().as_u16(), 204 | 304)
             && self.announced.is_none()
             && !self.response.headers().contains_key(TRANSFER_ENCODING)
     }

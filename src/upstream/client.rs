@@ -1,27 +1,26 @@
 //! awc, set up as a proxy needs it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::dial::dialler;
+use super::fault::{Cause, Fault, Stage};
+use super::transport::{Transport, Transports};
+use crate::config::Provider;
 use awc::FrozenClientRequest;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use awc::http::{Method, Uri};
-use rustls::ClientConfig;
-
-use super::dial::dialler;
-use super::fault::{Cause, Fault, Stage};
-use crate::config::Provider;
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
-/// Connections, opened in one way.
+/// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
-    awc: awc::Client,
-    tls: Option<Arc<ClientConfig>>,
+    /// One for each way, with connections of its own.
+    ways: Rc<[(Transport, awc::Client)]>,
     connect: Duration,
 }
 
@@ -32,22 +31,27 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `connect` bounds resolve and TCP, and TLS once more; [`super::attempt`] bounds their sum.
-    /// Without `tls`, `https` URLs cannot be asked.
-    pub fn new(tls: Option<Arc<ClientConfig>>, connect: Duration) -> Self {
-        let tls_config = tls.clone();
-        let mut connector = awc::Connector::new()
-            .connector(dialler())
+    /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
+    /// Only providers that `transports` was made for can be asked.
+    pub fn new(transports: &Transports, connect: Duration) -> Self {
+        let ways = transports.iter().map(|way| (way.clone(), Self::way(way, connect)));
+        Self { ways: ways.collect(), connect }
+    }
+
+    /// Whether [`Client::new`] with these would open connections in the same way.
+    pub fn connects_like(&self, transports: &Transports, connect: Duration) -> bool {
+        self.connect == connect && self.ways.iter().map(|(way, _)| way).eq(transports.iter())
+    }
+
+    fn way(way: &Transport, connect: Duration) -> awc::Client {
+        let connector = awc::Connector::new()
+            .connector(dialler(way.clone()))
             // 100 by default, streams included: the 101st request would wait. Admission is ours.
             .limit(0)
             .timeout(connect)
-            .handshake_timeout(connect)
             .conn_keep_alive(Duration::from_secs(10))
             .conn_lifetime(Duration::from_secs(300));
-        if let Some(tls) = tls_config {
-            connector = connector.rustls_0_23(tls);
-        }
-        let awc = awc::Client::builder()
+        awc::Client::builder()
             .connector(connector)
             // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
             .disable_timeout()
@@ -55,18 +59,7 @@ impl Client {
             .disable_redirects()
             // `date` and `accept-encoding: gzip` by default.
             .no_default_headers()
-            .finish();
-        Self { awc, tls, connect }
-    }
-
-    /// Whether [`Client::new`] with these would open connections in the same way.
-    pub fn connects_like(&self, tls: Option<&Arc<ClientConfig>>, connect: Duration) -> bool {
-        let same = match (&self.tls, tls) {
-            (Some(ours), Some(tls)) => Arc::ptr_eq(ours, tls),
-            (None, None) => true,
-            _ => false,
-        };
-        same && self.connect == connect
+            .finish()
     }
 
     /// Everything of a request to this provider that is always the same, made once.
@@ -95,9 +88,13 @@ impl Client {
             (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
             (Some(port), _) => format!("{host}:{port}"),
         };
-        let mut request = self
-            .awc
-            .request(method, uri)
+        let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
+        // What is meant for TLS never goes without.
+        let fits =
+            |(way, _): &&(Transport, awc::Client)| way.tls.is_some() == (uri.scheme_str() == Some("https"));
+        let (_, awc) = way.filter(fits).ok_or_else(|| bad("no way to it was set up".into()))?;
+        let mut request = awc
+            .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
             // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
             .no_decompress()
             .insert_header((HOST, host))
@@ -123,6 +120,19 @@ impl Client {
         }
         request.freeze().map_err(|e| bad(e.to_string()))
     }
+}
+
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
 /// One provider, ready to be asked.

@@ -1,16 +1,26 @@
-//! Opening a connection.
+//! Opening a connection: resolve, TCP, perhaps a tunnel through a proxy, perhaps TLS.
+//!
+//! All of it happens here, TLS too: awc is told that every provider is plain `http` and takes
+//! what it is given. Its own TLS knows neither IPv6 addresses in URLs nor who was at fault.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_rt::net::TcpStream;
 use actix_service::{Service, fn_service};
-use actix_tls::connect::tcp::TcpConnector;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Resolver};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
 use tokio::time::Instant;
 
+use super::fault::{Cause, Fault, ProxyFault, Stage};
 use super::framing::Framing;
+use super::stream::Stream;
+use super::transport::Transport;
+use super::{tls, tunnel};
+use crate::config::{Proxy, authority};
 
 /// How far an attempt has come. awc tells neither whether it took a connection from its pool
 /// nor when the connection was ready, so the dialler and the body note it here.
@@ -18,11 +28,14 @@ use super::framing::Framing;
 pub(super) struct Progress {
     /// A new connection was opened: nothing of its own history can have closed it.
     pub(super) dialled: Cell<bool>,
+    /// The proxy that has not opened its tunnel yet.
+    pub(super) asked: RefCell<Option<Arc<Proxy>>>,
     /// The host name was resolved. None: the connection came from the pool.
     pub(super) resolved: Cell<Option<Instant>>,
-    /// TCP was connected. None: the connection came from the pool.
+    /// TCP was connected, through the proxy if there is one. None: the connection came from the
+    /// pool.
     pub(super) opened: Cell<Option<Instant>>,
-    /// The request is being written: resolve, TCP and TLS are behind us.
+    /// The request is being written, or can be: resolve, TCP and TLS are behind us.
     pub(super) connected: Cell<Option<Instant>>,
 }
 
@@ -31,33 +44,81 @@ tokio::task_local! {
     pub(super) static PROGRESS: Rc<Progress>;
 }
 
-/// awc's TCP connector, with TCP_NODELAY and readable framing.
-///
-/// awc does not set it: a request that leaves in more than one write then waits for the
-/// peer's delayed acknowledgement (p99 46 ms instead of 5 for 2 MB).
-pub(super) fn dialler()
--> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, Framing>, Error = ConnectError> + Clone + 'static
+fn note(what: impl FnOnce(&Progress)) {
+    let _ = PROGRESS.try_with(|progress| what(progress));
+}
+
+/// What awc calls for a connection. Its errors hold a [`Fault`].
+pub(super) fn dialler(
+    way: Transport,
+) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, Framing>, Error = ConnectError> + Clone + 'static
 {
-    let resolver = Resolver::default().service();
-    let tcp = TcpConnector::default().service();
     fn_service(move |info: ConnectInfo<Uri>| {
-        let resolving = resolver.call(info);
+        let way = way.clone();
         async move {
-            // awc panics when it converts `InvalidInput`.
-            let told = |e| match e {
-                ConnectError::InvalidInput => ConnectError::Unresolved,
-                e => e,
-            };
-            let _ = PROGRESS.try_with(|p| p.dialled.set(true));
-            let info = resolving.await.map_err(told)?;
-            let _ = PROGRESS.try_with(|p| p.resolved.set(Some(Instant::now())));
-            let connection: Connection<Uri, TcpStream> = tcp.call(info).await.map_err(told)?;
-            let _ = PROGRESS.try_with(|p| p.opened.set(Some(Instant::now())));
-            let _ = connection.io_ref().set_nodelay(true);
-            let plain = connection.request().scheme_str() != Some("https");
-            let (stream, connection) = connection.replace_io(());
-            let ((), connection) = connection.replace_io(Framing::new(stream, plain));
-            Ok::<_, ConnectError>(connection)
+            note(|p| p.dialled.set(true));
+            let uri = info.request().clone();
+            match dial(&uri, &way).await {
+                Ok(stream) => Ok(Connection::new(uri, Framing::new(stream))),
+                Err(cause) => Err(ConnectError::Io(io::Error::other(Fault::new(Stage::Connect, cause)))),
+            }
         }
     })
+}
+
+async fn dial(uri: &Uri, way: &Transport) -> Result<Stream, Cause> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = uri.port_u16().unwrap_or(80);
+    let tcp = match &way.proxy {
+        None => {
+            let addresses = resolve(host, port).await.ok_or(Cause::Resolve)?;
+            connect(&addresses).await.map_err(Cause::Connect)?
+        }
+        Some(proxy) => {
+            note(|p| drop(p.asked.replace(Some(Arc::clone(proxy)))));
+            let tcp = through(proxy, &authority(host, port)).await;
+            let tcp = tcp.map_err(|fault| Cause::Proxy { proxy: proxy.to_string(), fault })?;
+            note(|p| drop(p.asked.take()));
+            tcp
+        }
+    };
+    note(|p| p.opened.set(Some(Instant::now())));
+    let stream = match &way.tls {
+        Some(config) => Stream::Tls(tls::handshake(config, way.roots.is_some(), host, tcp).await?),
+        None => Stream::Plain(tcp),
+    };
+    note(|p| p.connected.set(Some(Instant::now())));
+    Ok(stream)
+}
+
+/// The proxy resolves the host of `target`; we may not even be able to.
+async fn through(proxy: &Proxy, target: &str) -> Result<TcpStream, ProxyFault> {
+    let addresses = resolve(&proxy.host, proxy.port).await.ok_or(ProxyFault::Resolve)?;
+    let mut tcp = connect(&addresses).await.map_err(ProxyFault::Connect)?;
+    tunnel::open(&mut tcp, proxy, target).await?;
+    tracing::debug!(%proxy, target, "a tunnel is open");
+    Ok(tcp)
+}
+
+async fn resolve(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((host, port)).await.ok()?;
+    note(|p| p.resolved.set(Some(Instant::now())));
+    Some(found.collect()).filter(|all: &Vec<_>| !all.is_empty())
+}
+
+/// Connects to the first address that answers.
+async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::other("no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(tcp) => {
+                // Otherwise a request that leaves in more than one write waits for the peer's
+                // delayed acknowledgement (p99 46 ms instead of 5 for 2 MB).
+                let _ = tcp.set_nodelay(true);
+                return Ok(tcp);
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }

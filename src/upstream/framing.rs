@@ -1,16 +1,19 @@
-//! Answers without a length, made readable.
+//! Answers that awc reads wrongly, made readable: heads are looked at before it sees them.
 //!
 //! A body that ends with the connection is plain HTTP/1.1 (RFC 9112, 6.3), and small servers
 //! send streams so. awc gives an empty body for it; for HTTP/1.0 it reads to the end. So the
-//! version of such an answer is changed under its eyes. Only plain connections can be helped:
-//! inside TLS the head is not ours to see, and [`super::Body`] refuses the answer with a reason.
+//! version of such an answer is changed under its eyes. Interim heads (1xx, RFC 9110, 15.2) it
+//! takes for the answer, and gives the connection back with the real one still to come: for
+//! the next request to read. So they are left out.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_rt::net::{ActixStream, Ready, TcpStream};
+use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::Stream;
 
 /// Longest head that is looked through, in bytes; awc itself reads no longer ones.
 const MAX_HEAD: usize = 128 * 1024;
@@ -18,9 +21,7 @@ const MAX_HEAD: usize = 128 * 1024;
 /// A connection to a provider.
 #[derive(Debug)]
 pub(super) struct Framing {
-    stream: TcpStream,
-    /// False below TLS.
-    plain: bool,
+    stream: Stream,
     /// A request was written: the next bytes are a head.
     head_next: bool,
     /// The beginning of a head that did not come in one read; then the rest of what was read.
@@ -30,8 +31,8 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    pub(super) fn new(stream: TcpStream, plain: bool) -> Self {
-        Self { stream, plain, head_next: false, held: Vec::new(), release: None }
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, head_next: false, held: Vec::new(), release: None }
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -40,24 +41,23 @@ impl Framing {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             let new = buf.filled_mut().get_mut(before..).unwrap_or_default();
             let ended = new.is_empty();
-            if self.held.is_empty() {
-                // Nearly always: the whole head came in one read and is changed in place.
-                match fix(new) {
-                    Some(more) => {
-                        self.head_next = more;
-                        return Poll::Ready(Ok(()));
-                    }
-                    None if ended => return Poll::Ready(Ok(())),
-                    None => {}
-                }
+            // Nearly always: the whole head came in one read and is changed in place.
+            if self.held.is_empty() && (ended || fix(new) == Head::Final) {
+                self.head_next = false;
+                return Poll::Ready(Ok(()));
             }
             self.held.extend_from_slice(new);
             buf.set_filled(before);
-            let fixed = fix(&mut self.held);
-            if fixed.is_none() && !ended && self.held.len() < MAX_HEAD {
+            let head = loop {
+                match fix(&mut self.held) {
+                    Head::Interim(length) => drop(self.held.drain(..length)),
+                    head => break head,
+                }
+            };
+            if head == Head::Partial && !ended && self.held.len() < MAX_HEAD {
                 continue;
             }
-            self.head_next = fixed.unwrap_or(false);
+            self.head_next = false;
             self.release = Some(0);
             self.give(buf);
             return Poll::Ready(Ok(()));
@@ -78,29 +78,39 @@ impl Framing {
     }
 }
 
-/// Looks at a head, if it is whole, and makes it HTTP/1.0 if its body has no length. Some(true):
-/// it was an interim one (1xx), and another head follows.
-fn fix(bytes: &mut [u8]) -> Option<bool> {
+/// What stands at the beginning of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Head {
+    /// The head of the answer, or no HTTP at all.
+    Final,
+    /// An interim head of so many bytes; another head follows.
+    Interim(usize),
+    /// It is not whole yet.
+    Partial,
+}
+
+/// Looks at a head, and makes it HTTP/1.0 if it is the answer's and its body has no length.
+fn fix(bytes: &mut [u8]) -> Head {
     const START: &[u8] = b"HTTP/1.1 ";
     let n = bytes.len().min(START.len());
     if bytes.get(..n) != START.get(..n) {
-        return Some(false);
+        return Head::Final;
     }
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
-    let head = bytes.get(..end)?;
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Head::Partial };
+    let head = bytes.get(..end).unwrap_or_default();
     let status = head.get(9..12).unwrap_or_default();
-    if status.starts_with(b"1") {
-        let rest = bytes.get_mut(end + 4..).unwrap_or_default();
-        return Some(rest.is_empty() || fix(rest).unwrap_or(true));
+    // After 101 comes no HTTP.
+    if status.starts_with(b"1") && status != b"101" {
+        return Head::Interim(end + 4);
     }
-    let has_body = status != b"204" && status != b"304";
+    let has_body = status != b"204" && status != b"304" && status != b"101";
     if has_body
         && !has_length(head)
         && let Some(minor) = bytes.get_mut(7)
     {
         *minor = b'0';
     }
-    Some(false)
+    Head::Final
 }
 
 fn has_length(head: &[u8]) -> bool {
@@ -120,7 +130,7 @@ impl AsyncRead for Framing {
             self.give(buf);
             return Poll::Ready(Ok(()));
         }
-        if self.plain && self.head_next {
+        if self.head_next {
             return self.poll_head(cx, buf);
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -167,30 +177,32 @@ impl ActixStream for Framing {
 
 #[cfg(test)]
 mod tests {
-    use super::fix;
+    use super::{Head, fix};
 
     #[test]
     fn only_heads_without_a_length_change() {
         let fixed = |head: &str| {
             let mut bytes = head.as_bytes().to_vec();
-            let more = fix(&mut bytes);
-            (String::from_utf8(bytes).unwrap(), more)
+            let found = fix(&mut bytes);
+            (String::from_utf8(bytes).unwrap(), found)
         };
         for same in [
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\ntransfer-encoding:chunked\r\n\r\n",
             "HTTP/1.0 200 OK\r\n\r\n",
             "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "SSH-2.0\r\n\r\n",
         ] {
-            assert_eq!(fixed(same), (same.to_owned(), Some(false)));
+            assert_eq!(fixed(same), (same.to_owned(), Head::Final));
         }
-        let (bytes, more) = fixed("HTTP/1.1 200 OK\r\nx: content-length: 3\r\n\r\ncontent-length: 4\r\n\r\n");
+        let (bytes, found) =
+            fixed("HTTP/1.1 200 OK\r\nx: content-length: 3\r\n\r\ncontent-length: 4\r\n\r\n");
         assert!(bytes.starts_with("HTTP/1.0 200 OK\r\n"), "{bytes}");
-        assert_eq!(more, Some(false));
-        assert_eq!(fixed("HTTP/1.1 103 Early Hints\r\n\r\n").1, Some(true));
-        let (bytes, more) = fixed("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
-        assert!(bytes.ends_with("HTTP/1.0 200 OK\r\n\r\n") && more == Some(false), "{bytes}");
-        assert_eq!(fixed("HTTP/1.1 200 OK\r\ncontent-").1, None);
+        assert_eq!(found, Head::Final);
+        assert_eq!(fixed("HTTP/1.1 103 Early Hints\r\n\r\n").1, Head::Interim(28));
+        assert_eq!(fixed("HTTP/1.1 100 \r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").1, Head::Interim(23));
+        assert_eq!(fixed("HTTP/1.1 200 OK\r\ncontent-").1, Head::Partial);
+        assert_eq!(fixed("HTT").1, Head::Partial);
     }
 }

@@ -12,10 +12,14 @@ pub mod client;
 mod dial;
 pub mod fault;
 mod framing;
+mod stream;
 mod tls;
+mod transport;
+mod tunnel;
 
 pub use attempt::{Answer, Limits};
 pub use body::Body;
 pub use client::{Client, Endpoint};
-pub use fault::{Cause, Fault, Retry, Stage, TlsFault};
-pub use tls::{TlsError, tls_config};
+pub use fault::{Cause, Fault, ProxyFault, Retry, Stage, TlsFault};
+pub use tls::TlsError;
+pub use transport::Transports;

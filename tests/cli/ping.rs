@@ -562,9 +562,13 @@ fn certificates() {
     let named = dir(&format!("https://localhost:{port}"), &json!({}));
     let (message, hint) = failure(named.run("ping-upstream --json"));
     assert!(message.contains("not signed by an authority that this system trusts"), "{message}");
+    assert!(message.contains("name it in the provider's `ca_file`"), "{message}");
     assert!(hint.contains("SSL_CERT_FILE"), "{hint}");
 
     let store = named.file("authority.pem", &authority).0.join("authority.pem");
+    let own = dir(&format!("https://localhost:{port}"), &json!({"ca_file": store}));
+    own.run("ping-upstream --json --quick").exits(0);
+    own.run("models --remote").exits(0);
     let trusting = [("SSL_CERT_FILE", store.to_str().unwrap())];
     let done = named.run_with("ping-upstream --json --quick", b"", &trusting).exits(0);
     let timings = &done.json()["pings"][0]["timings"];

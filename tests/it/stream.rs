@@ -1,10 +1,10 @@
-//! Streams: whole, in the other form than asked for, cut at every byte.
+//! Streams: whole, in the other form than asked for, one read at a time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::grammar::End;
 use crate::support::config::add_model;
-use crate::support::upstream::{http, ok};
+use crate::support::upstream::http;
 use crate::support::*;
 
 fn events(text_of: &str) -> String {
@@ -32,25 +32,6 @@ fn a_stream_and_its_headers() {
 }
 
 #[test]
-fn json_for_a_stream_and_a_stream_for_json() {
-    let up = Upstream::answering(ok(&completion("Hello")));
-    let proxy = Proxy::start(config(&up.base()));
-    let answer = post(proxy.addr, &message("hi", true));
-    assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"));
-
-    // Content types lie, too.
-    for kind in ["text/event-stream", "application/json", "text/plain"] {
-        let up = Upstream::answering(http(200, &[("content-type", kind)], &events("Hello")));
-        let proxy = Proxy::start(config(&up.base()));
-        let answer = post(proxy.addr, &message("hi", false));
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        assert_eq!(answer.json()["content"][0]["text"], "Hello");
-        let answer = post(proxy.addr, &message("hi", true));
-        assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"), "{kind}");
-    }
-}
-
-#[test]
 fn profiles_that_always_stream_are_folded() {
     let up = Upstream::answering(http(200, &[("content-type", "text/event-stream")], &events("Hello")));
     let mut config = config(&up.base());
@@ -62,137 +43,6 @@ fn profiles_that_always_stream_are_folded() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(up.seen()[0].json()["stream"], true);
     assert_eq!(up.seen()[0].header("accept"), Some("text/event-stream"));
-}
-
-#[test]
-fn done_ends_it_though_the_connection_stays_open() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            for event in [&text("Hello"), &finish("stop"), &usage(), DONE] {
-                conn.chunk(event);
-            }
-            conn.hang();
-        }
-    });
-    let proxy = Proxy::start(config(&up.base()));
-    let began = Instant::now();
-    let answer = post(proxy.addr, &message("hi", true));
-    assert_eq!((answer.events().1, answer.complete), (End::Complete, true));
-    assert!(began.elapsed() < Duration::from_secs(4));
-    eventually("the connection was closed", || up.gone() == 1);
-}
-
-#[test]
-fn silence_after_finish_reason_ends_it_well() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("Hello"));
-            conn.chunk(finish("stop"));
-            conn.hang();
-        }
-    });
-    let proxy = Proxy::start(config(&up.base()));
-    let answer = post(proxy.addr, &message("hi", true));
-    assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"));
-}
-
-#[test]
-fn finish_reason_without_done_is_whole() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("Hello"));
-            conn.chunk(finish("stop"));
-            conn.close();
-        }
-    });
-    let proxy = Proxy::start(config(&up.base()));
-    assert_eq!(post(proxy.addr, &message("hi", true)).events().1, End::Complete);
-}
-
-#[test]
-fn an_error_before_the_first_event_is_an_http_error() {
-    let up = Upstream::answering(http(
-        200,
-        &[("content-type", "text/event-stream")],
-        "data: {\"error\":{\"message\":\"no more room\",\"code\":503}}\n\n",
-    ));
-    let proxy = Proxy::start(config(&up.base()));
-    for stream in [true, false] {
-        let answer = post(proxy.addr, &message("hi", stream));
-        assert_eq!(answer.status, 529, "{}", String::from_utf8_lossy(&answer.body));
-        assert!(answer.error().1.contains("no more room"));
-    }
-}
-
-/// The proof that a cut stream is never shown as complete: FIN at every byte.
-#[test]
-fn cut_at_every_byte() {
-    let wire: Vec<u8> = {
-        let mut wire =
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-                .to_vec();
-        for event in [text("h\u{e9}llo \u{1F600}"), text(" you"), finish("stop"), DONE.to_owned()] {
-            // Escaped by serde_json or not: here the bytes are to be cut inside characters.
-            wire.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
-        }
-        wire.extend_from_slice(b"0\r\n\r\n");
-        wire
-    };
-    let find = |text: &str| wire.windows(text.len()).position(|w| w == text.as_bytes()).unwrap();
-    let whole_from = find("\"finish_reason\":\"stop\"");
-    let (next, script) = (std::sync::atomic::AtomicUsize::new(0), wire.clone());
-    let up = Upstream::start(move |mut conn| {
-        if conn.request().is_some() {
-            let cut = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            conn.write(&script[..cut]);
-            conn.close();
-        }
-    });
-    let proxy = Proxy::start(config(&up.base()));
-    let mut outcomes = [0; 3];
-    for cut in 0..=wire.len() {
-        let answer = post(proxy.addr, &message("hi", true));
-        if answer.status == 502 {
-            answer.error();
-            assert!(cut < whole_from, "{cut}");
-            outcomes[0] += 1;
-            continue;
-        }
-        assert_eq!((answer.status, answer.complete), (200, true), "{cut}");
-        let (events, end) = answer.events();
-        match end {
-            End::Error => {
-                assert_eq!(events.last().unwrap()["type"], "error");
-                assert!(cut < wire.len(), "{cut}");
-                outcomes[1] += 1;
-            }
-            End::Complete => {
-                assert!(cut > whole_from, "complete although cut at {cut}");
-                assert_eq!(answer.text(), "h\u{e9}llo \u{1F600} you");
-                outcomes[2] += 1;
-            }
-            End::Open => panic!("an open end at {cut}"),
-        }
-    }
-    assert!(outcomes.iter().all(|n| *n > 0), "{outcomes:?}");
-}
-
-#[test]
-fn a_reset_in_the_middle_is_an_error_event() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("Hello"));
-            std::thread::sleep(Duration::from_millis(100));
-            conn.reset();
-        }
-    });
-    let proxy = Proxy::start(config(&up.base()));
-    let answer = post(proxy.addr, &message("hi", true));
-    assert_eq!((answer.events().1, answer.text().as_str()), (End::Error, "Hello"));
 }
 
 #[test]
@@ -241,22 +91,5 @@ fn bodies_that_end_with_the_connection_are_read() {
             assert_eq!((answer.events().1, answer.text().as_str()), (End::Complete, "Hello"), "{kind}");
             assert_eq!(post(proxy.addr, &message("hi", false)).json()["content"][0]["text"], "Hello");
         }
-    }
-}
-
-#[test]
-fn a_cut_body_without_a_length_is_not_taken_for_whole() {
-    for body in [text("Hello"), completion("Hello")[..60].to_owned(), String::new()] {
-        let up = Upstream::start(move |mut conn| {
-            if conn.request().is_some() {
-                conn.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
-                conn.write(&body);
-                conn.close();
-            }
-        });
-        let proxy = Proxy::start(config(&up.base()));
-        assert_eq!(post(proxy.addr, &message("hi", false)).status, 502);
-        let answer = post(proxy.addr, &message("hi", true));
-        assert!(answer.status == 502 || answer.events().1 == End::Error, "{answer:?}");
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn post(
     let mut answer = client.endpoint(provider)?.send(body.into(), stream, limits).await?;
     let head = Instant::now();
     let sent = answer.connected.unwrap_or(answer.began);
-    let https = provider.completions_url.starts_with("https:");
+    let https = provider.encrypted();
     let mut times = Times {
         resolve: answer.resolved.map(|at| at - answer.began),
         connect: answer.opened.zip(answer.resolved).map(|(opened, resolved)| opened - resolved),

@@ -7,7 +7,7 @@ use super::ask::{Reply, post};
 use super::once::{Prompt, Refused, request};
 use crate::cli::remote::{self, Listing, any_of};
 use crate::config::{Model, Provider};
-use crate::upstream::{Cause, Client, Limits, TlsFault, tls_config};
+use crate::upstream::{Cause, Client, Limits, ProxyFault, TlsFault, Transports};
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -88,13 +88,25 @@ async fn of_fault(provider: &Provider, limits: Limits, cause: &Cause) -> Option<
             format!("nothing answers at {at}: is base_url right? A firewall may be in between").into()
         }
         Cause::Tls(TlsFault::NotTls | TlsFault::Closed) => "begin base_url with http://, or use the port that speaks TLS".into(),
-        Cause::Tls(TlsFault::UnknownIssuer) => {
-            "add the authority of a certificate of your own to the system's store (SSL_CERT_FILE can name another one)".into()
+        Cause::Tls(TlsFault::UnknownIssuer { ca_file: false }) => {
+            "or add it to the system's store (SSL_CERT_FILE can name another one)".into()
         }
-        Cause::Tls(TlsFault::WrongName) => {
+        Cause::Tls(TlsFault::UnknownIssuer { ca_file: true }) => {
+            "is it the right `ca_file`, and base_url the right server?".into()
+        }
+        Cause::Tls(TlsFault::TooOld) => "the server, or a proxy before it, has to be brought up to date".into(),
+        Cause::Tls(TlsFault::WrongName(_)) => {
             format!("base_url has to name the host as its certificate does, not `{host}`").into()
         }
         Cause::Tls(_) => "is base_url right? The server's certificate has to be in order".into(),
+        Cause::Proxy { fault: ProxyFault::Resolve | ProxyFault::Connect(_) | ProxyFault::Silent(_), .. } => {
+            "is the proxy's URL right? `\"proxy_url\": \"\"` in the provider, or NO_PROXY, does without it".into()
+        }
+        // It says what to do by itself.
+        Cause::Proxy { fault: ProxyFault::NoPassword | ProxyFault::WrongPassword(_) | ProxyFault::OtherScheme(_), .. } => return None,
+        Cause::Proxy { .. } => {
+            format!("the proxy's log may tell more; where {host} can be reached without it, `\"proxy_url\": \"\"` in the provider does so").into()
+        }
         Cause::Timeout(_) => {
             "it is connected but slow: a model that is being loaded, a long queue? --timeout waits longer".into()
         }
@@ -117,9 +129,11 @@ fn authority(url: &str) -> &str {
 /// Whether a server that is asked for plain HTTP speaks TLS.
 async fn speaks_tls(provider: &Provider, limits: Limits) -> bool {
     let Some(rest) = provider.models_url.strip_prefix("http://") else { return false };
-    let Ok(tls) = tls_config() else { return false };
-    let client = Client::new(Some(tls), limits.connect);
-    match client.get(provider, &format!("https://{rest}"), limits).await {
+    let url = format!("https://{rest}");
+    let provider = Provider { base_url: url.clone(), ..provider.clone() };
+    let Ok(transports) = Transports::new([&provider], None) else { return false };
+    let client = Client::new(&transports, limits.connect);
+    match client.get(&provider, &url, limits).await {
         Ok(_) => true,
         // A certificate that we do not like is one.
         Err(fault) => {

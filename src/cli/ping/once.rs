@@ -6,7 +6,7 @@ use super::ask::{MAX_ANSWER, Reply, Times, post};
 use super::hint::{self, Hint};
 use crate::config::Model;
 use crate::convert::{self, ReplyContext, Summary, UpstreamEnd, WholeTranslator};
-use crate::upstream::{Client, Fault, Limits, tls_config};
+use crate::upstream::{Client, Fault, Limits, Transports};
 use crate::wire::anthropic::{ApiError, Request};
 use crate::wire::sse::SseDecoder;
 
@@ -59,9 +59,8 @@ pub(in crate::cli) fn client<'m>(
     limits: Limits,
 ) -> anyhow::Result<Client> {
     debug_assert!(System::is_registered(), "awc needs actix's System");
-    let https = models.into_iter().any(|m| m.provider.completions_url.starts_with("https:"));
-    let tls = if https { Some(tls_config()?) } else { None };
-    Ok(Client::new(tls, limits.connect))
+    let transports = Transports::new(models.into_iter().map(|m| &*m.provider), None)?;
+    Ok(Client::new(&transports, limits.connect))
 }
 
 /// Sends one small request to the model and reads the whole answer. When it fails, it asks the

@@ -21,6 +21,8 @@ pub(super) struct Ping<'m> {
     provider: &'m str,
     remote_id: &'m str,
     profile: &'static str,
+    /// Where it is and who named it; none: the upstream is asked directly.
+    proxy: Option<String>,
     ok: bool,
     /// HTTP status of the upstream; none: it did not answer.
     status: Option<u16>,
@@ -49,6 +51,7 @@ impl<'m> Ping<'m> {
             provider: &model.provider.name,
             remote_id: &model.spec.remote_id,
             profile: &model.profile.name,
+            proxy: model.provider.proxy.as_ref().map(ToString::to_string),
             ok: examined.ok(),
             status: examined.status,
             hint: examined.failure.as_ref().and_then(|f| f.hint.as_ref()).map(|h| h.text.clone()),
@@ -76,6 +79,9 @@ impl<'m> Ping<'m> {
             out,
             "{style}{word}{style:#}  {BOLD}{model}{BOLD:#} ({remote_id} at {provider}, profile {profile})"
         )?;
+        if let Some(proxy) = &self.proxy {
+            writeln!(out, "      {:<23} {proxy}", "through the proxy")?;
+        }
         if let Some(error) = &self.error {
             let status = self.status.map(|s| format!("HTTP {s}: ")).unwrap_or_default();
             writeln!(out, "      {RED}error:{RED:#} {status}{error}")?;

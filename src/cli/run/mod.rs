@@ -41,6 +41,8 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     let (mut config, demo) = configured(args.demo, global, printer)?;
     "127.0.0.1".clone_into(&mut config.host);
     config.port = 0;
+    // Nothing leaves this machine, and the certificate is for other names.
+    config.tls = None;
     let key = key()?;
     config.ak = Some(Secret::new(key.as_str()));
     // A model that is not there is told before anything starts.
@@ -53,7 +55,7 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     actix_web::rt::System::new().block_on(async {
         let bound = Server::bind(Arc::clone(&config))?;
         let (addr, load) = (bound.addr(), bound.load());
-        let url = environment::base_url(&config.host, addr.port());
+        let url = environment::base_url(None, &config.host, addr.port());
         let vars = environment::variables(&config, url, key, args.model.as_deref())?;
         printer.note(format_args!(
             "claude-proxy listens on {BOLD}http://{addr}{BOLD:#} for this command; its log: {}",

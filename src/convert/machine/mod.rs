@@ -20,7 +20,8 @@ use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
 use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
-use crate::wire::openai::{self, Chunk, Content};
+use crate::wire::json::Half;
+use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES};
 
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
 pub(super) const MAX_RETAINED: usize = 8 << 20;
@@ -68,6 +69,8 @@ pub(super) struct Machine<S> {
     used_ids: Vec<u64>,
     /// Ids that calls of a whole answer were given before their turn.
     claimed: VecDeque<String>,
+    /// Half a character that the last piece of text or reasoning ended with; its place.
+    half: (Kind, Half),
     /// White space that opens no text block of its own: the inside of a JSON string.
     space: String,
     /// Output that waits for incomplete calls.
@@ -108,6 +111,7 @@ impl<S: Sink> Machine<S> {
             calls: Calls::default(),
             used_ids: Vec::new(),
             claimed: VecDeque::new(),
+            half: (Kind::Text, Half::default()),
             space: String::new(),
             held: Vec::new(),
             finish: None,
@@ -151,7 +155,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = text_of(data);
+        let text = self.text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
         }
@@ -166,6 +170,7 @@ impl<S: Sink> Machine<S> {
         if chunk.faulty {
             return Err(self.fault(data));
         }
+        uncrowded(&chunk)?;
         self.numbers(&chunk);
         // Azure's first chunk has neither: only what filters said of the prompt.
         if chunk.choices.is_empty() && chunk.usage.is_none() {
@@ -204,16 +209,21 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = text_of(body);
+        let text = self.text_of(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body));
         let Ok(chunk) = Chunk::parse(&text) else {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));
             }
-            return Err(ApiError::bad_gateway("upstream returned HTTP 200 with a non-JSON body"));
+            return Err(ApiError::bad_gateway(if text.trim().is_empty() {
+                "upstream returned an empty response"
+            } else {
+                "upstream returned HTTP 200 with a non-JSON body"
+            }));
         };
         if chunk.faulty {
             return Err(self.fault(body));
         }
+        uncrowded(&chunk)?;
         if chunk.choices.is_empty() {
             return Err(if chunk.told {
                 self.fault(body)
@@ -233,7 +243,7 @@ impl<S: Sink> Machine<S> {
             self.think(&choice.delta, out)?;
             if let Content::Parts(parts) = &choice.delta.content {
                 for (_, text) in parts.iter().filter(|(thinking, _)| *thinking) {
-                    self.emit_thinking(Fragment::Json(*text), out)?;
+                    self.reason(*text, out)?;
                 }
             }
         }
@@ -248,7 +258,7 @@ impl<S: Sink> Machine<S> {
                 Content::Parts(parts) => {
                     for (_, text) in parts.iter().filter(|(thinking, _)| !thinking) {
                         content = true;
-                        self.emit_text(Fragment::Json(*text), out)?;
+                        self.write(*text, out)?;
                     }
                 }
             }
@@ -261,6 +271,18 @@ impl<S: Sink> Machine<S> {
             self.call(&choice.delta, out)?;
         }
         self.within_limits()
+    }
+
+    /// The bytes as text; what is no UTF-8 becomes U+FFFD.
+    fn text_of<'d>(&mut self, data: &'d [u8]) -> Cow<'d, str> {
+        // `from_utf8_lossy` looks at each character even where all is well.
+        std::str::from_utf8(data).map_or_else(
+            |_| {
+                self.summary.losses.add(|| "answer".into(), "degraded:invalid_utf8");
+                String::from_utf8_lossy(data)
+            },
+            Cow::Borrowed,
+        )
     }
 
     fn fault(&self, data: &[u8]) -> ApiError {
@@ -330,6 +352,7 @@ impl<S: Sink> Machine<S> {
         if end == UpstreamEnd::Eof && self.finish.is_none() {
             return Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"));
         }
+        self.settle_half(None, out)?;
         self.flush_tags(out)?;
         self.finish_calls(out)?;
         self.release(out)?;
@@ -381,8 +404,11 @@ impl<S: Sink> Machine<S> {
     }
 }
 
-/// The bytes as text; what is no UTF-8 becomes U+FFFD.
-fn text_of(data: &[u8]) -> Cow<'_, str> {
-    // `from_utf8_lossy` looks at each character even where all is well.
-    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
+fn uncrowded(chunk: &Chunk<'_>) -> Result<(), ApiError> {
+    if chunk.crowded {
+        return Err(ApiError::bad_gateway(format!(
+            "upstream sent more than {MAX_ENTRIES} choices, tool calls or content parts at once"
+        )));
+    }
+    Ok(())
 }

@@ -6,12 +6,17 @@ use crate::convert::sink::{Kind, Sink};
 use crate::convert::text::Fragment;
 use crate::convert::think::Found;
 use crate::wire::anthropic::ApiError;
+use crate::wire::json::JsonStr;
 use crate::wire::openai::{Content, Delta};
+
+/// Most `reasoning_details` of one payload, in bytes: they become a tree, which takes many
+/// times as much.
+const MAX_DETAILS: usize = 1 << 20;
 
 impl<S: Sink> Machine<S> {
     pub(super) fn think(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
         match (delta.reasoning, delta.reasoning_details) {
-            (Some(text), None) => self.emit_thinking(Fragment::Json(text), out),
+            (Some(text), None) => self.reason(text, out),
             (reasoning, Some(details)) => {
                 self.think_details(reasoning.map(Fragment::Json), details.text(), out)
             }
@@ -27,6 +32,12 @@ impl<S: Sink> Machine<S> {
     ) -> Result<(), ApiError> {
         if self.context.thinking == ThinkingMode::Off {
             return Ok(());
+        }
+        if details.len() > MAX_DETAILS {
+            return Err(ApiError::bad_gateway(format!(
+                "upstream sent more than {} MiB of reasoning_details at once",
+                MAX_DETAILS >> 20
+            )));
         }
         if self.calls.open() && !self.calls.all_complete() {
             let text = text.map(|text| {
@@ -82,9 +93,12 @@ impl<S: Sink> Machine<S> {
             Content::Text(text) => {
                 self.tags.rule_out(text.raw().bytes().next());
                 if self.tags.is_text() {
-                    return self.emit_text(Fragment::Json(*text), out);
+                    return self.write(*text, out);
                 }
-                for found in self.tags.push(&text.decode()) {
+                self.settle_half(Some(Kind::Text), out)?;
+                let half = &mut self.half.1;
+                let text = if half.is_idle(*text) { text.decode() } else { half.join(*text).into() };
+                for found in self.tags.push(&text) {
                     self.found(&found, out)?;
                 }
                 Ok(())
@@ -92,11 +106,51 @@ impl<S: Sink> Machine<S> {
             Content::Parts(parts) => {
                 for (thinking, text) in parts {
                     if *thinking {
-                        self.emit_thinking(Fragment::Json(*text), out)?;
+                        self.reason(*text, out)?;
                     } else {
                         self.flush_tags(out)?;
-                        self.emit_text(Fragment::Json(*text), out)?;
+                        self.write(*text, out)?;
                     }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reasoning of the upstream's.
+    pub(super) fn reason(&mut self, text: JsonStr<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.settle_half(Some(Kind::Thinking), out)?;
+        if self.half.1.is_idle(text) {
+            return self.emit_thinking(Fragment::Json(text), out);
+        }
+        let text = self.half.1.join(text);
+        self.emit_thinking(Fragment::Plain(&text), out)
+    }
+
+    /// Text of the upstream's.
+    pub(super) fn write(&mut self, text: JsonStr<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.settle_half(Some(Kind::Text), out)?;
+        if self.half.1.is_idle(text) {
+            return self.emit_text(Fragment::Json(text), out);
+        }
+        let text = self.half.1.join(text);
+        self.emit_text(Fragment::Plain(&text), out)
+    }
+
+    /// Something comes that is not of this kind: half a character before it stays one.
+    pub(super) fn settle_half(&mut self, next: Option<Kind>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if next == Some(self.half.0) {
+            return Ok(());
+        }
+        let rest = self.half.1.end();
+        let kind = std::mem::replace(&mut self.half.0, next.unwrap_or(Kind::Text));
+        match (kind, rest) {
+            (_, None) => Ok(()),
+            (Kind::Thinking, Some(rest)) => self.emit_thinking(Fragment::Plain(rest), out),
+            (_, Some(rest)) if self.tags.is_text() => self.emit_text(Fragment::Plain(rest), out),
+            (_, Some(rest)) => {
+                for found in self.tags.push(rest) {
+                    self.found(&found, out)?;
                 }
                 Ok(())
             }
@@ -123,6 +177,7 @@ impl<S: Sink> Machine<S> {
         shown: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), ApiError> {
+        self.settle_half(None, out)?;
         text.decode_some(usize::MAX, self.refusal.get_or_insert_default());
         if !shown {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::convert::sink::{Kind, Sink, clean};
 use crate::convert::stop::Finish;
 use crate::convert::text::Fragment;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::JsonStr;
+use crate::wire::json::{JsonStr, escape};
 use crate::wire::openai::{Arguments, Choice, Delta, ToolDelta};
 
 impl<S: Sink> Machine<S> {
@@ -25,11 +25,22 @@ impl<S: Sink> Machine<S> {
 
     pub(super) fn tool_delta(&mut self, delta: &ToolDelta<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
         // Text that might have been the beginning of a tag comes before the call.
+        self.settle_half(None, out)?;
         self.flush_tags(out)?;
         let at = self.calls.take(delta, self.whole)?;
         match delta.arguments {
             None => {}
-            Some(Arguments::Text(text)) => self.arguments(at, &clean(text), out),
+            Some(Arguments::Text(text)) => {
+                let half = self.calls.list.get_mut(at).map(|call| &mut call.half);
+                match half.filter(|half| !half.is_idle(text)) {
+                    None => self.arguments(at, &clean(text), out),
+                    Some(half) => {
+                        let mut inner = Vec::new();
+                        escape(&half.join(text), &mut inner);
+                        self.arguments(at, &String::from_utf8_lossy(&inner), out);
+                    }
+                }
+            }
             Some(Arguments::Value(value)) => {
                 let mut inner = Vec::new();
                 value.write_compact_escaped(&mut inner);

@@ -5,11 +5,13 @@
 //! prompt caches and exact integers depend on.
 
 mod cursor;
+mod half;
 mod raw;
 mod text;
 mod write;
 
 pub use cursor::{Cursor, MAX_DEPTH};
+pub use half::Half;
 pub use raw::RawJson;
 pub use text::{JsonStr, Piece, Pieces};
 pub use write::{escape, write_str, write_u64};

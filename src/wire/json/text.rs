@@ -33,6 +33,11 @@ impl<'a> JsonStr<'a> {
         self.flags & (LONE_SURROGATE | CONTROL) == 0
     }
 
+    /// Half a character stands in it.
+    pub fn has_lone_surrogate(self) -> bool {
+        self.flags & LONE_SURROGATE != 0
+    }
+
     /// The text it stands for. A lone surrogate becomes U+FFFD.
     pub fn decode(self) -> Cow<'a, str> {
         if self.flags & ESCAPED == 0 {

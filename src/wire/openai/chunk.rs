@@ -7,6 +7,10 @@ use crate::wire::json::{Cursor, JsonError, JsonStr, RawJson};
 
 type Result<T> = std::result::Result<T, JsonError>;
 
+/// More choices, tool calls or parts of a content than this are not kept of one payload: an
+/// entry of a few bytes would take hundreds in memory.
+pub const MAX_ENTRIES: usize = 1024;
+
 /// One payload of the stream, or a whole completion: they differ in `delta` and `message` only.
 #[derive(Debug, Default)]
 pub struct Chunk<'a> {
@@ -21,6 +25,8 @@ pub struct Chunk<'a> {
     pub faulty: bool,
     /// `message`, `msg` or `detail` at the top: without choices it is an error in disguise.
     pub told: bool,
+    /// Some list in it had more than [`MAX_ENTRIES`] entries; the rest was left out.
+    pub crowded: bool,
 }
 
 /// An entry of `choices`.
@@ -51,6 +57,8 @@ pub struct Delta<'a> {
     pub tool_calls: SmallVec<[ToolDelta<'a>; 1]>,
     /// `function_call` of older servers.
     pub function_call: Option<ToolDelta<'a>>,
+    /// Calls or parts were left out.
+    crowded: bool,
 }
 
 /// `content`.
@@ -113,8 +121,10 @@ impl<'a> Chunk<'a> {
         cur.object(|key, cur| -> Result<()> {
             match key.raw() {
                 "choices" if cur.peek() == Some(b'[') => cur.array(|_, cur| -> Result<()> {
-                    if cur.peek() == Some(b'{') {
+                    chunk.crowded |= chunk.choices.len() == MAX_ENTRIES;
+                    if cur.peek() == Some(b'{') && !chunk.crowded {
                         let choice = chunk.choice(cur)?;
+                        chunk.crowded |= choice.delta.crowded;
                         chunk.choices.push(choice);
                     } else {
                         cur.raw()?;
@@ -187,7 +197,10 @@ impl<'a> Delta<'a> {
         let mut reasoning = [None; 3];
         cur.object(|key, cur| -> Result<()> {
             match key.raw() {
-                "content" => delta.content = content(cur)?,
+                "content" => {
+                    delta.content = content(cur)?;
+                    delta.crowded |= matches!(&delta.content, Content::Parts(p) if p.len() > MAX_ENTRIES);
+                }
                 "reasoning_content" => reasoning[0] = text(cur)?,
                 "reasoning" => reasoning[1] = text(cur)?,
                 "reasoning_text" => reasoning[2] = text(cur)?,
@@ -196,7 +209,8 @@ impl<'a> Delta<'a> {
                 }
                 "refusal" => delta.refusal = text(cur)?,
                 "tool_calls" if cur.peek() == Some(b'[') => cur.array(|_, cur| -> Result<()> {
-                    if cur.peek() == Some(b'{') {
+                    delta.crowded |= delta.tool_calls.len() == MAX_ENTRIES;
+                    if cur.peek() == Some(b'{') && !delta.crowded {
                         delta.tool_calls.push(ToolDelta::read(cur)?);
                     } else {
                         cur.raw()?;
@@ -300,6 +314,9 @@ fn content<'a>(cur: &mut Cursor<'a>) -> Result<Content<'a>> {
 /// Reads a part of a content array: `{"type":"text","text":..}`, or
 /// `{"type":"thinking","thinking":[{"type":"text","text":..}]}`.
 fn part<'a>(cur: &mut Cursor<'a>, parts: &mut Vec<(bool, JsonStr<'a>)>, thinking: bool) -> Result<()> {
+    if parts.len() > MAX_ENTRIES {
+        return cur.raw().map(drop);
+    }
     fields(cur, |key, cur| {
         match key {
             "text" => parts.extend(text(cur)?.map(|t| (thinking, t))),

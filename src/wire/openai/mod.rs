@@ -4,5 +4,5 @@
 mod chunk;
 mod usage;
 
-pub use chunk::{Arguments, Choice, Chunk, Content, Delta, ToolDelta};
+pub use chunk::{Arguments, Choice, Chunk, Content, Delta, MAX_ENTRIES, ToolDelta};
 pub use usage::Usage;

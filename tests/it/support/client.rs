@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::PATIENCE;
+use super::tls::Wire;
 use crate::grammar;
 
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
 }
 
@@ -67,7 +70,56 @@ impl Client {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self { stream: Wire::Plain(stream), buffer: Vec::new() }
+    }
+
+    /// Over TLS. The error is what is wrong with the handshake.
+    pub fn connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Ok(Self { stream: Wire::connect(stream, config, name)?, buffer: Vec::new() })
+    }
+
+    /// What was agreed on in the TLS handshake.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Wire::Client(stream) => stream.conn.alpn_protocol().map(<[u8]>::to_vec),
+            _ => None,
+        }
+    }
+
+    /// With a small receive buffer: what it does not read stays with the proxy.
+    pub fn connect_small(addr: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream: Wire::Plain(stream), buffer: Vec::new() }
+    }
+
+    /// Reads at most `most` bytes, once; 0 at the end. [`Client::raw`] has the last of them.
+    pub fn read_some(&mut self, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        let n = self.stream.read(&mut bytes).unwrap_or(0);
+        self.buffer.extend_from_slice(&bytes[..n]);
+        n
+    }
+
+    /// The same, and what came is not kept.
+    pub fn skip_some(&mut self, most: usize) -> usize {
+        self.stream.read(&mut vec![0; most]).unwrap_or(0)
+    }
+
+    /// What has come of an answer that is not waited for; its connection is closed.
+    pub fn left(mut self) -> Answer {
+        let empty = Answer { status: 200, head: String::new(), body: Vec::new(), complete: false };
+        let _ = self.stream.tcp().shutdown(std::net::Shutdown::Both);
+        match self.head() {
+            Some((status, head)) => self.rest(status, head, true),
+            None => empty,
+        }
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
@@ -181,6 +233,11 @@ impl Client {
         answer
     }
 
+    /// FIN; over TLS, close_notify before it.
+    pub fn close(self) {
+        self.stream.close();
+    }
+
     /// Waits for the other side to close; false: more came.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && self.fill().is_none()
@@ -188,13 +245,13 @@ impl Client {
 
     /// RST.
     pub fn reset(self) {
-        let socket = socket2::Socket::from(self.stream);
+        let socket = socket2::Socket::from(self.stream.into_tcp());
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
 
     /// FIN, but goes on reading.
     pub fn half_close(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream.tcp().shutdown(std::net::Shutdown::Write);
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use claude_proxy::config::{Config, Model, Provider, Secret};
 use claude_proxy::convert::{ModelSpec, Profile};
 
+use super::tls::Authority;
+
 pub const UPSTREAM_KEY: &str = "sk-upstream-7f3a";
 
 /// One model `m` at `base`, generous clocks, one worker.
@@ -22,6 +24,7 @@ pub fn config(base: &str) -> Config {
         max_concurrent_requests: 1024,
         shutdown_grace: Duration::from_secs(30),
         workers: 1,
+        tls: None,
         log_body_max_chars: 0,
         log_stream_text_preview_chars: 0,
         default_model: None,
@@ -30,6 +33,20 @@ pub fn config(base: &str) -> Config {
     };
     add_model(&mut config, "m", base, "generic");
     config
+}
+
+/// As [`config()`], with an upstream whose certificates this authority signs.
+pub fn trusting(base: &str, authority: &Authority) -> Config {
+    let mut config = config(base);
+    change(&mut config, |provider| provider.roots = authority.roots());
+    config
+}
+
+/// Changes every provider.
+pub fn change(config: &mut Config, change: impl Fn(&mut Provider)) {
+    for model in &mut config.models {
+        change(Arc::get_mut(&mut Arc::get_mut(model).unwrap().provider).unwrap());
+    }
 }
 
 /// One more model, with a provider of its own.
@@ -44,6 +61,8 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
             models_url: format!("{base}/v1/models"),
             api_key: Secret::new(UPSTREAM_KEY),
             headers: Vec::new(),
+            roots: None,
+            proxy: None,
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },

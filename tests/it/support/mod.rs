@@ -1,13 +1,15 @@
 //! Proxy, client and upstream of the tests.
 
+pub mod capture;
 pub mod client;
 pub mod config;
 pub mod program;
 pub mod proxy;
+pub mod tls;
 pub mod upstream;
 
 pub use client::{Client, ask, message, post};
-pub use config::config;
+pub use config::{config, trusting};
 pub use proxy::Proxy;
 pub use upstream::Upstream;
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,20 +20,25 @@ pub struct Program {
 impl Program {
     /// Runs `claude-proxy` with `config` as its config.json.
     pub fn start(args: &[&str], config: &str) -> Self {
+        Self::start_in(args, config, |_, _| {})
+    }
+
+    /// As [`Program::start`]; `more` files go into its directory, and variables into its
+    /// environment, which names no proxies by itself.
+    pub fn start_in(args: &[&str], config: &str, more: impl FnOnce(&Path, &mut Command)) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_claude-proxy"))
-            .args(args)
-            .current_dir(&dir)
-            .env_remove("CONFIG_PATH")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_claude-proxy"));
+        command.args(args).current_dir(&dir).env_remove("CONFIG_PATH").env_remove("NODE_EXTRA_CA_CERTS");
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
+        more(&dir, &mut command);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         let mut readers = Vec::new();
         let sources: [Box<dyn Read + Send>; 2] =
@@ -53,7 +58,7 @@ impl Program {
     }
 
     /// Where its config.json is.
-    pub fn dir(&self) -> &std::path::Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -71,6 +76,14 @@ impl Program {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     /// All that it has written so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
@@ -81,7 +94,7 @@ impl Program {
         let mut addr = None;
         eventually("it says where it listens", || {
             let output = self.output();
-            let line = output.lines().find_map(|l| l.split_once("listens on http://"));
+            let line = output.lines().find_map(|l| l.split_once("listens on ")?.1.split_once("://"));
             addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
             addr.is_some()
         });

@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use claude_proxy::config::Config;
-use claude_proxy::server::{Reload, Server};
+use claude_proxy::server::{Bound, Load, Reload, Server};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub struct Proxy {
     pub addr: SocketAddr,
+    pub load: Load,
     pub reload: Reload,
     stop: UnboundedSender<()>,
     thread: Option<JoinHandle<()>>,
@@ -17,17 +18,23 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(config: Config) -> Self {
+        Self::start_with(config, |_| {})
+    }
+
+    /// With something set that no configuration tells.
+    pub fn start_with(config: Config, set: impl FnOnce(&mut Bound) + Send + 'static) -> Self {
         let (told, addr) = mpsc::channel();
         let (stop, stopped) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
-                let bound = Server::bind(Arc::new(config)).unwrap();
-                told.send((bound.addr(), bound.reload())).unwrap();
+                let mut bound = Server::bind(Arc::new(config)).unwrap();
+                set(&mut bound);
+                told.send((bound.addr(), bound.load(), bound.reload())).unwrap();
                 bound.run(stopped).await.unwrap();
             });
         });
-        let (addr, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
-        Self { addr, reload, stop, thread: Some(thread) }
+        let (addr, load, reload) = addr.recv_timeout(super::PATIENCE).expect("the proxy starts");
+        Self { addr, load, reload, stop, thread: Some(thread) }
     }
 
     /// What SIGTERM does.

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
+
 use super::PATIENCE;
+use super::tls::Wire;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -37,17 +40,20 @@ struct Shared {
     /// Clients that closed while the script waited for it.
     gone: AtomicUsize,
     stopped: AtomicBool,
+    /// What clients did not like in a TLS handshake.
+    refused: Mutex<Vec<String>>,
 }
 
 pub struct Upstream {
     pub addr: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
 /// One connection to the upstream.
 pub struct Conn {
-    stream: TcpStream,
+    stream: Wire,
     /// 0 for the first.
     pub number: usize,
     buffer: Vec<u8>,
@@ -61,7 +67,23 @@ impl Upstream {
     }
 
     pub fn start_on(addr: SocketAddr, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        Self::run(addr, None, script)
+    }
+
+    /// Over TLS. Connections whose handshake fails never get to the script.
+    pub fn start_tls(tls: Arc<ServerConfig>, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
+        Self::run("127.0.0.1:0".parse().unwrap(), Some(tls), script)
+    }
+
+    /// On this address, over TLS or not.
+    pub fn run(
+        addr: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        script: impl Fn(Conn) + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&addr.into()).unwrap();
         socket.listen(2048).unwrap();
@@ -78,11 +100,21 @@ impl Upstream {
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let (script, shared) = (Arc::clone(&script), Arc::clone(&state));
                 let _ = stream.set_nodelay(true);
-                let conn = Conn { stream, number, buffer: Vec::new(), shared };
-                std::thread::Builder::new().stack_size(256 << 10).spawn(move || script(conn)).unwrap();
+                let tls = tls.clone();
+                let talk = move || {
+                    let stream = match tls {
+                        None => Wire::Plain(stream),
+                        Some(tls) => match Wire::accept(stream, &tls) {
+                            Ok(stream) => stream,
+                            Err(e) => return shared.refused.lock().unwrap().push(e.to_string()),
+                        },
+                    };
+                    script(Conn { stream, number, buffer: Vec::new(), shared });
+                };
+                std::thread::Builder::new().stack_size(256 << 10).spawn(talk).unwrap();
             }
         });
-        Self { addr, shared, accepting: Some(accepting) }
+        Self { addr, scheme, shared, accepting: Some(accepting) }
     }
 
     /// Answers every request with this.
@@ -96,7 +128,7 @@ impl Upstream {
     }
 
     pub fn base(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -105,6 +137,11 @@ impl Upstream {
 
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// TLS handshakes that failed: what the client had against them.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.refused.lock().unwrap().clone()
     }
 
     /// How many clients closed while [`Conn::wait_gone`] watched.
@@ -126,6 +163,13 @@ impl Drop for Upstream {
 impl Conn {
     /// The next request, whole; none when the client closed.
     pub fn request(&mut self) -> Option<Seen> {
+        let seen = self.quiet_request()?;
+        self.shared.seen.lock().unwrap().push(seen.clone());
+        Some(seen)
+    }
+
+    /// The same, but [`Upstream::seen`] does not tell of it.
+    pub fn quiet_request(&mut self) -> Option<Seen> {
         let head_end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
@@ -140,8 +184,53 @@ impl Conn {
         }
         seen.body = self.buffer[head_end..head_end + length].to_vec();
         self.buffer.drain(..head_end + length);
-        self.shared.seen.lock().unwrap().push(seen.clone());
         Some(seen)
+    }
+
+    /// The next bytes, whatever they are; none when the client closed.
+    pub fn bytes(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Some(std::mem::take(&mut self.buffer))
+    }
+
+    /// The name that the client asked for in its TLS handshake.
+    pub fn server_name(&self) -> Option<String> {
+        match &self.stream {
+            Wire::Tls(stream) => stream.conn.server_name().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// What was agreed on in the TLS handshake.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Wire::Tls(stream) => stream.conn.alpn_protocol().map(<[u8]>::to_vec),
+            _ => None,
+        }
+    }
+
+    /// Passes bytes on between the client and `to` until either closes, and shows what the
+    /// client sends.
+    pub fn relay(self, to: SocketAddr, show: impl Fn(&[u8]) + Send + 'static) {
+        let mut client = self.stream.into_tcp();
+        let mut server = TcpStream::connect(to).unwrap();
+        server.set_nodelay(true).unwrap();
+        let (mut from, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        let down = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        let mut bytes = [0; 16384];
+        while let Ok(n) = client.read(&mut bytes) {
+            show(&bytes[..n]);
+            if n == 0 || server.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+        down.join().unwrap();
     }
 
     fn fill(&mut self) -> Option<()> {
@@ -153,6 +242,11 @@ impl Conn {
                 Some(())
             }
         }
+    }
+
+    /// What the client does not read is not kept here.
+    pub fn small_buffers(&self) {
+        socket2::SockRef::from(self.stream.tcp()).set_send_buffer_size(16 << 10).unwrap();
     }
 
     /// False: the client is gone.
@@ -190,7 +284,12 @@ impl Conn {
 
     /// Waits for the client to close; counts it.
     pub fn wait_gone(mut self) {
-        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(50)));
+        self.until_gone();
+    }
+
+    /// The same, and the connection is still here.
+    pub fn until_gone(&mut self) {
+        let _ = self.stream.tcp().set_read_timeout(Some(Duration::from_millis(50)));
         let end = Instant::now() + PATIENCE;
         let mut byte = [0; 64];
         while Instant::now() < end {
@@ -211,14 +310,19 @@ impl Conn {
         self.wait_gone();
     }
 
-    /// FIN.
+    /// FIN; over TLS, close_notify before it.
     pub fn close(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
+    }
+
+    /// FIN; over TLS, no close_notify before it. Dropping the connection does the same.
+    pub fn cut(self) {
+        self.stream.cut();
     }
 
     /// RST.
     pub fn reset(self) {
-        let socket = socket2::Socket::from(self.stream);
+        let socket = socket2::Socket::from(self.stream.into_tcp());
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
 }
