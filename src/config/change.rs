@@ -125,6 +125,7 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         log_stream_text_preview_chars,
         default_model,
         aliases,
+        client_body_timeout: _,
         models: _,
     } = old;
     let differ = [

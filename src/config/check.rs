@@ -109,6 +109,7 @@ fn config(
         ping_interval: or(file.ping_interval_seconds, Duration::from_secs(default::PING_INTERVAL)),
         max_body_bytes: or(file.max_body_bytes, default::MAX_BODY_BYTES),
         max_concurrent_requests: or(file.max_concurrent_requests, default::MAX_CONCURRENT_REQUESTS),
+        client_body_timeout: Duration::from_secs(default::CLIENT_BODY_TIMEOUT),
         shutdown_grace: or(file.shutdown_grace_seconds, Duration::from_secs(default::SHUTDOWN_GRACE)),
         workers: file
             .workers

@@ -15,6 +15,8 @@ pub(super) const PING_INTERVAL: u64 = 15;
 pub(super) const MAX_BODY_BYTES: usize = 32 << 20;
 /// `max_concurrent_requests`.
 pub(super) const MAX_CONCURRENT_REQUESTS: usize = 1024;
+/// No key: the client's body.
+pub(super) const CLIENT_BODY_TIMEOUT: u64 = 30;
 /// `shutdown_grace_seconds`.
 pub(super) const SHUTDOWN_GRACE: u64 = 30;
 /// `log_body_max_chars`.

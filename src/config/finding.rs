@@ -77,6 +77,16 @@ impl fmt::Display for Finding {
     }
 }
 
+/// A sentence in one line. The file may be a stranger's, and names in it may hold escape
+/// sequences, or a line break and a finding of their own.
+fn plain(text: String) -> String {
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// A place in the file and in the document.
 pub(super) type Spot<'a> = (&'a Range<usize>, &'a str);
 
@@ -112,7 +122,7 @@ impl Findings {
             return;
         }
         let (path, span) = (path.to_owned(), span.clone());
-        let (message, help) = (message.into(), help.into());
+        let (message, help) = (plain(message.into()), plain(help.into()));
         self.0.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
     }
 

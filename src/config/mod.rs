@@ -70,6 +70,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// More requests at once than this get 529.
     pub max_concurrent_requests: usize,
+    /// From the end of a request's head until the last byte of its body. No key of the file.
+    pub client_body_timeout: Duration,
     /// How long running streams may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// Worker threads.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::IsTerminal;
 
+use super::plain::Plain;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -58,12 +59,18 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // What actix says of its own starting and stopping is ours to say; a filter can ask for it.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{level}"))
+    // Its errors are what strangers sent: each has a line of its own already.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{level}"))
         .map_err(|e| LogError::Level(level.to_owned(), e))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
     match format {
-        LogFormat::Text => lines.with_ansi(ansi).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => lines.with_writer(Plain::text(writer, ansi)).with_ansi(ansi).try_init(),
+        LogFormat::Json => lines
+            .with_writer(Plain::json(writer))
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
     }
     .map_err(|_| LogError::Twice)
 }
@@ -80,16 +87,41 @@ pub fn clip(text: &[u8], max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}… ({} bytes in all)", text.len()))
 }
 
-/// Logs a body, at most `max` characters of it; 0: nothing.
-pub fn body(max: usize, request_id: &str, what: &'static str, bytes: &[u8]) {
+/// Logs a body, at most `max` characters of it; 0: nothing. `blot` takes keys out of it.
+pub fn body(max: usize, request_id: &str, what: &'static str, bytes: &[u8], blot: impl FnOnce(&mut String)) {
     if max > 0 && tracing::enabled!(target: "claude_proxy::body", tracing::Level::INFO) {
-        tracing::info!(target: "claude_proxy::body", request_id, what, body = %clip(bytes, max));
+        let text = clip_without(bytes, max, blot);
+        tracing::info!(target: "claude_proxy::body", request_id, what, body = %text);
+    }
+}
+
+/// [`clip`], with the keys taken out first: one that the clip would cut in two is not found.
+fn clip_without(bytes: &[u8], max: usize, blot: impl FnOnce(&mut String)) -> String {
+    /// Longer than any key.
+    const MARGIN: usize = 4096;
+    let end = max.saturating_add(1).saturating_mul(4).saturating_add(MARGIN).min(bytes.len());
+    let mut text = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
+    blot(&mut text);
+    match text.char_indices().nth(max) {
+        Some((cut, _)) => {
+            text.truncate(cut);
+            format!("{text}… ({} bytes in all)", bytes.len())
+        }
+        None => text,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::clip;
+    use super::{clip, clip_without};
+
+    #[test]
+    fn a_key_at_the_clip_is_not_cut_in_two() {
+        let blot = |text: &mut String| *text = text.replace("sk-0123456789", "[key]");
+        assert_eq!(clip_without(b"a sk-0123456789 b", 7, blot), "a [key]… (17 bytes in all)");
+        assert_eq!(clip_without(b"a sk-0123456789 b", 4, blot), "a [k… (17 bytes in all)");
+        assert_eq!(clip_without(b"a sk-0123456789 b", 99, blot), "a [key] b");
+    }
 
     #[test]
     fn clips_between_characters() {

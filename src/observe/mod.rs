@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod log;
+mod plain;
 pub mod record;
 
 pub use capture::{Capture, Exchange};

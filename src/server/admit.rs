@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 
+use super::intake::Unfinished;
 use super::reply::Refusal;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -17,12 +18,20 @@ pub(super) struct Gate {
 
 /// Tells how many requests run.
 #[derive(Debug, Clone)]
-pub struct Load(Arc<AtomicUsize>);
+pub struct Load {
+    running: Arc<AtomicUsize>,
+    unfinished: Unfinished,
+}
 
 impl Load {
     /// Requests that were admitted and are not answered whole.
     pub fn running(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Requests whose body has not come to its end.
+    pub fn receiving(&self) -> usize {
+        self.unfinished.bodies()
     }
 }
 
@@ -41,8 +50,8 @@ impl Gate {
     }
 
     /// How many run now.
-    pub(super) fn load(&self) -> Load {
-        Load(Arc::clone(&self.running))
+    pub(super) fn load(&self, unfinished: &Unfinished) -> Load {
+        Load { running: Arc::clone(&self.running), unfinished: unfinished.clone() }
     }
 
     /// Room for one more, or 529 at once: a queue would only hide the overload.
@@ -53,10 +62,20 @@ impl Gate {
             return Ok(permit);
         }
         drop(permit);
+        Err(self.full())
+    }
+
+    /// Whether there is room now. Asked before a body is read, so that none is read in vain; the
+    /// room itself is taken when the body is whole, and a client that dribbles takes none.
+    pub(super) fn has_room(&self) -> Result<(), Refusal> {
+        if self.running.load(Ordering::Acquire) < self.most { Ok(()) } else { Err(self.full()) }
+    }
+
+    fn full(&self) -> Refusal {
         let message =
             format!("{} requests are running already (max_concurrent_requests); try again", self.most);
         let refusal = Refusal::from(ApiError::new(529, ErrorKind::Overloaded, message));
-        Err(refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1"))))
+        refusal.with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 }
 
@@ -68,6 +87,7 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::intake::Unfinished;
     use super::Gate;
 
     #[test]
@@ -75,8 +95,9 @@ mod tests {
         let gate = Gate::new(2);
         let (a, _b) = (gate.admit().unwrap(), gate.admit().unwrap());
         assert_eq!(gate.admit().unwrap_err().error.status, 529);
-        assert!(gate.admit().is_err(), "a refusal takes no room");
+        assert!(gate.admit().is_err() && gate.has_room().is_err(), "a refusal takes no room");
         drop(a);
+        assert!(gate.has_room().is_ok() && gate.has_room().is_ok(), "asking takes none");
         assert!(gate.admit().is_ok());
     }
 
@@ -92,6 +113,6 @@ mod tests {
         assert!(one.admit().is_err(), "one still runs");
         drop(c);
         assert!(one.admit().is_ok());
-        assert_eq!(two.load().running(), 0);
+        assert_eq!(two.load(&Unfinished::default()).running(), 0);
     }
 }

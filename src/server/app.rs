@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_web::body::BoxBody;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
@@ -14,11 +15,13 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::admit::Gate;
-use super::auth::Key;
+use super::auth::{Failures, Key};
 use super::drain::Drain;
 use super::ids::Ids;
+use super::intake::Unfinished;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
+use super::talk::Talk;
 use super::tls::Certificate;
 use super::{count_tokens, messages, models, probe};
 use crate::config::{Config, Provider};
@@ -34,7 +37,9 @@ pub(super) struct Shared {
     /// What clients are shown; none: they speak plain HTTP. The same in all generations.
     pub(super) certificate: Option<Certificate>,
     pub(super) key: Option<Key>,
+    pub(super) failures: Arc<Failures>,
     pub(super) gate: Gate,
+    pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
@@ -62,7 +67,9 @@ impl Shared {
 pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     key: Option<Key>,
+    failures: Arc<Failures>,
     pub(super) gate: Gate,
+    pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
@@ -101,7 +108,9 @@ impl Worker {
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
+            failures: Arc::clone(&shared.failures),
             gate: shared.gate.clone(),
+            unfinished: shared.unfinished.clone(),
             drain: shared.drain.clone(),
             counting: Arc::clone(&shared.counting),
             capture: shared.capture.clone(),
@@ -123,6 +132,7 @@ impl Worker {
 /// Answers every request. Whatever happens, the answer has a `request-id`, and a panic costs
 /// this request alone: actix would close the connection without a word.
 pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let answering = request.conn_data::<Rc<Talk>>().map(|talk| talk.answer(request.headers()));
     let id = worker.ids.request_id();
     let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
     let mut answer = match routed {
@@ -140,7 +150,13 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
     if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(REQUEST_ID, id);
     }
-    answer
+    match answering {
+        Some(answering) => answer.map_body(|_, body| match answering.through(body) {
+            Ok(bytes) => BoxBody::new(bytes),
+            Err(body) => BoxBody::new(body),
+        }),
+        None => answer,
+    }
 }
 
 async fn route(
@@ -155,7 +171,7 @@ async fn route(
     if let Some(key) = &worker.key
         && (path == "/v1" || path.starts_with("/v1/"))
     {
-        key.check(request.headers())?;
+        key.check(request.headers()).inspect_err(|_| worker.failures.note(request.peer_addr()))?;
     }
     if doubled {
         warn_doubled();

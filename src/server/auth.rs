@@ -1,5 +1,9 @@
 //! Who may come in.
 
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -54,8 +58,54 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// Refused keys, as the log tells of them: the first one at once, then how many there were, so
+/// that nobody can fill the log by guessing.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<Tally>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    since: u64,
+    said: Option<Instant>,
+}
+
+impl Tally {
+    /// One more; how many to tell of, if it is time.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        const PAUSE: Duration = Duration::from_secs(10);
+        self.since += 1;
+        if self.said.is_some_and(|said| now.duration_since(said) < PAUSE) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
+impl Failures {
+    /// A request was refused. Nothing of what it sent is kept.
+    pub(super) fn note(&self, peer: Option<SocketAddr>) {
+        let due = self.0.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now());
+        if let Some(count) = due {
+            let peer = peer.map(|p| p.ip().to_string()).unwrap_or_default();
+            tracing::warn!(count, %peer, "requests without the right key were refused");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn refused_keys_are_told_of_at_once_and_then_counted() {
+        let mut tally = Tally::default();
+        let start = Instant::now();
+        let at = |tally: &mut Tally, s| tally.add(start + Duration::from_secs(s));
+        assert_eq!(at(&mut tally, 0), Some(1));
+        assert_eq!((at(&mut tally, 1), at(&mut tally, 9)), (None, None));
+        assert_eq!(at(&mut tally, 10), Some(3));
+        assert_eq!(at(&mut tally, 11), None);
+    }
+
     use actix_web::http::header::HeaderValue;
 
     use super::*;

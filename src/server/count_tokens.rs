@@ -15,8 +15,9 @@ pub(super) async fn count(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
+    worker.gate.has_room()?;
+    let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
-    let bytes = intake::read(request, payload, worker.config.max_body_bytes).await?;
     // Claude Code asks 25 times at once for `/context`. Counting is all CPU: two at a time
     // leave the streams their share.
     let turn = worker.counting.acquire().await;

@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::{self, Payload};
-use actix_web::{App, HttpRequest, HttpServer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,8 +14,10 @@ use super::app::{Shared, answer};
 use super::auth::Key;
 use super::current::{Current, Newest};
 use super::drain::Drain;
+use super::front;
+use super::intake::Unfinished;
 use super::reload::Reload;
-use super::tls::{self, Certificate};
+use super::tls::Certificate;
 use crate::config::Config;
 use crate::observe::Capture;
 use crate::upstream::{TlsError, Transports};
@@ -25,15 +25,6 @@ use crate::upstream::{TlsError, Transports};
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
 const LAME_DUCK: Duration = Duration::from_secs(1);
-/// Longest wait for the head of a request.
-pub(super) const HEAD: Duration = Duration::from_secs(5);
-/// Longest silence between two requests of a connection. Longer than load balancers keep
-/// theirs, or they lose the race.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Connections at once, for each worker.
-pub(super) const MAX_CONNECTIONS: usize = 100_000;
-/// Ours is the deadline that counts: it tells the clients, and a reload can move it. Seconds.
-const NO_DEADLINE: u64 = u32::MAX as u64;
 /// What is still there this long after the deadline is cut off: its client does not read.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes that a client does not acknowledge for this long cut it off.
@@ -94,7 +85,9 @@ impl Server {
             transports: Transports::new(config.providers(), None)?,
             certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
+            failures: Arc::default(),
             gate: Gate::new(config.max_concurrent_requests),
+            unfinished: Unfinished::default(),
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
@@ -134,7 +127,8 @@ impl Bound {
 
     /// Tells how many requests run, also while [`Bound::run`] does.
     pub fn load(&self) -> Load {
-        self.current.get().1.gate.load()
+        let (_, shared) = self.current.get();
+        shared.gate.load(&shared.unfinished)
     }
 
     /// Replaces the configuration, also while [`Bound::run`] does.
@@ -154,36 +148,11 @@ impl Bound {
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
         let Self { config, listener, current, .. } = self;
         let Shared { drain, certificate, .. } = current.get().1;
-        let (factory, workers) = (current.clone(), config.workers.max(1));
-        let app = move || {
+        let factory = current.clone();
+        let server = front::serve(listener, config.workers.max(1), certificate.as_ref(), move || {
             let newest = Rc::new(Newest::new(factory.clone()));
-            App::new().default_service(web::to(move |request: HttpRequest, payload: Payload| {
-                answer(newest.worker(), request, payload)
-            }))
-        };
-        let server = if let Some(certificate) = certificate {
-            let builder = actix_server::Server::build()
-                .workers(workers)
-                .max_concurrent_connections(MAX_CONNECTIONS)
-                .shutdown_timeout(NO_DEADLINE)
-                .disable_signals();
-            tls::listen(builder, listener, &certificate, app)?.run()
-        } else {
-            HttpServer::new(app)
-                .workers(workers)
-                // Accepted sockets do not have it: an event would wait 43 ms for an acknowledgement.
-                .tcp_nodelay(true)
-                // With half-closed connections a client that left is not noticed until its
-                // stream ends.
-                .h1_allow_half_closed(false)
-                .client_request_timeout(HEAD)
-                .keep_alive(KEEP_ALIVE)
-                .max_connections(MAX_CONNECTIONS)
-                .shutdown_timeout(NO_DEADLINE)
-                .disable_signals()
-                .listen(listener)?
-                .run()
-        };
+            move |request, payload| answer(newest.worker(), request, payload)
+        })?;
         let handle = server.handle();
         let way_out = async {
             if stop.recv().await.is_none() {

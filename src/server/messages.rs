@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::admit::Permit;
 use super::app::Worker;
 use super::pump::{Pump, note};
 use super::reply::{RETRY_AFTER_MS, Refusal, WARNINGS, json};
@@ -36,8 +37,8 @@ pub(super) async fn messages(
         refusal.note(record);
         refusal
     };
-    let permit = worker.gate.admit().map_err(|r| noted(r, &mut record))?;
-    let (model, converted) =
+    worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
+    let (permit, model, converted) =
         prepare(worker, request, payload, &mut record).await.map_err(|r| noted(r, &mut record))?;
     if converted.answer_locally {
         return Ok(local(converted, record));
@@ -53,7 +54,7 @@ pub(super) async fn messages(
     let asked = ask(worker, endpoint, body, upstream_streams, &reply, exchange);
     // What an upstream says of a key may have the key in it.
     let told = |mut refusal: Refusal, record: &mut Record| {
-        model.provider.api_key.blot(&mut refusal.error.message);
+        model.provider.blot(&mut refusal.error.message);
         noted(refusal, record)
     };
     if client_streams {
@@ -74,7 +75,7 @@ pub(super) async fn messages(
     let context = reply.clone();
     let work = async {
         let answer = asked.await?;
-        whole::read(worker, &endpoint.name, answer, context, &mut record).await.map_err(Refusal::from)
+        whole::read(worker, &model.provider, answer, context, &mut record).await.map_err(Refusal::from)
     };
     let result = worker.drain.bound(work).await.unwrap_or_else(|e| Err(e.into()));
     let answer = result.map_err(|r| told(r, &mut record))?;
@@ -82,15 +83,16 @@ pub(super) async fn messages(
     Ok(whole_answer(answer, &mut record))
 }
 
-/// Reads, checks, routes and converts the request. Its body is gone when this returns.
+/// Reads, admits, checks, routes and converts the request. Its body is gone when this returns.
 async fn prepare(
     worker: &Worker,
     request: &HttpRequest,
     payload: Payload,
     record: &mut Record,
-) -> Result<(Arc<Model>, Converted), Refusal> {
+) -> Result<(Permit, Arc<Model>, Converted), Refusal> {
     let config = &worker.config;
-    let bytes = intake::read(request, payload, config.max_body_bytes).await?;
+    let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    let permit = worker.gate.admit()?;
     if let Some(capture) = &worker.capture {
         record.capture = capture.open(&record.request_id);
     }
@@ -112,8 +114,9 @@ async fn prepare(
     converted.reply.seed = seed;
     converted.reply.preview_chars = config.log_stream_text_preview_chars;
     record.warnings = converted.losses.tokens().join(", ");
-    log::body(config.log_body_max_chars, &record.request_id, "upstream request", &converted.body);
-    Ok((Arc::clone(model), converted))
+    let blot = |text: &mut String| model.provider.blot(text);
+    log::body(config.log_body_max_chars, &record.request_id, "upstream request", &converted.body, blot);
+    Ok((permit, Arc::clone(model), converted))
 }
 
 /// For the capture: who is asked, and with which settings.

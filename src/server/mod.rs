@@ -4,9 +4,11 @@ mod admit;
 mod app;
 mod auth;
 mod clocks;
+mod connection;
 mod count_tokens;
 mod current;
 mod drain;
+mod front;
 mod ids;
 mod intake;
 mod listen;
@@ -16,6 +18,7 @@ mod probe;
 mod pump;
 mod reload;
 mod reply;
+mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;

@@ -123,7 +123,7 @@ impl Pump {
         .await;
         if let Err(mut error) = result {
             self.over = true;
-            self.model.provider.api_key.blot(&mut error.message);
+            self.model.provider.blot(&mut error.message);
             let refusal = Refusal::from(error);
             refusal.note(&mut self.record);
             return Err(refusal);
@@ -196,7 +196,8 @@ impl Pump {
             (_, Some(fault)) => return Err(fault.api_error(&self.model.provider.name)),
             (Some(Form::Whole), None) => {
                 let max = self.worker.config.log_body_max_chars;
-                log::body(max, &self.record.request_id, "upstream answer", self.feed.whole());
+                let blot = |text: &mut String| self.model.provider.blot(text);
+                log::body(max, &self.record.request_id, "upstream answer", self.feed.whole(), blot);
             }
             _ => {}
         }
@@ -280,7 +281,7 @@ impl Pump {
         self.over = true;
         self.upstream = None;
         let mut error = error.clone();
-        self.model.provider.api_key.blot(&mut error.message);
+        self.model.provider.blot(&mut error.message);
         self.feed.translator.fail(&error, out);
         self.record.outcome = Outcome::Failed;
         self.record.error = error.message;
@@ -322,7 +323,8 @@ impl Drop for Pump {
         let summary = self.feed.translator.summary();
         note(&mut self.record, &summary);
         let max = self.worker.config.log_stream_text_preview_chars;
-        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes());
+        let blot = |text: &mut String| self.model.provider.blot(text);
+        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);
     }
 }
 

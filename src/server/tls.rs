@@ -1,28 +1,21 @@
 //! TLS towards clients: the certificate that they are shown, and that a reload may exchange.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
-use actix_server::ServerBuilder;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::rustls_0_23::Acceptor;
 use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
-use actix_web::Error;
-use actix_web::body::BoxBody;
-use actix_web::dev::{AppConfig, Response, ServiceFactory};
+use actix_web::error::DispatchError;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::front::MAX_CONNECTIONS;
 use super::ids::Ids;
-use super::listen::{HEAD, KEEP_ALIVE, MAX_CONNECTIONS};
 use crate::config::Identity;
 use crate::wire::anthropic::ApiError;
 
@@ -71,7 +64,7 @@ impl Certificate {
 }
 
 /// Whoever begins to speak HTTP without TLS is told so: it is the `s` of `https` that is missing.
-async fn encrypted(mut tcp: TcpStream) -> Result<TcpStream, TlsError<io::Error, DispatchError>> {
+pub(super) async fn encrypted(mut tcp: TcpStream) -> Result<TcpStream, TlsError<io::Error, DispatchError>> {
     let mut first = [0];
     let peeked = timeout(HANDSHAKE, tcp.peek(&mut first)).await.map_err(|_| TlsError::Timeout)?;
     peeked.map_err(TlsError::Tls)?;
@@ -103,51 +96,14 @@ fn plain_answer() -> Vec<u8> {
     answer
 }
 
-/// Serves `app` over TLS.
+/// Makes TLS of TCP.
 ///
-/// `HttpServer` can do so too, but would offer HTTP/2: awc has it compiled into actix, and its
-/// limits, cancellation and half-closed connections are other ones than those that we set.
-pub(super) fn listen<A, I, S>(
-    builder: ServerBuilder,
-    listener: TcpListener,
-    certificate: &Certificate,
-    app: A,
-) -> io::Result<ServerBuilder>
-where
-    A: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, actix_http::Request>,
-    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
-    S::Error: Into<Error>,
-    S::InitError: std::fmt::Debug,
-    S::Response: Into<Response<BoxBody>>,
-{
+/// # Errors
+/// rustls refuses the certificate.
+pub(super) fn acceptor(certificate: &Certificate) -> io::Result<Acceptor> {
     // 256 by default: so many slow handshakes would keep everybody else out.
     max_concurrent_tls_connect(MAX_CONNECTIONS);
     let mut acceptor = Acceptor::new(certificate.config().map_err(io::Error::other)?);
     acceptor.set_handshake_timeout(HANDSHAKE);
-    let ending = builder.graceful_shutdown_signal();
-    builder.listen("https", listener, move || {
-        let ending = ending.clone();
-        let app = app().into_factory().map_err(|e| e.into().error_response());
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let ending = ending.clone();
-                async move { ending.notified().await }
-            })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD)
-            .client_disconnect_timeout(Duration::from_secs(1))
-            .h1_allow_half_closed(false)
-            .finish(map_config(app, |()| AppConfig::default()));
-        let acceptor = acceptor.clone().map_err(TlsError::into_service_error);
-        fn_service(encrypted)
-            .and_then(acceptor)
-            .and_then(|stream: TlsStream<TcpStream>| async move {
-                let tcp = stream.get_ref().0;
-                let _ = tcp.set_nodelay(true);
-                let peer = tcp.peer_addr().ok();
-                Ok((stream, Protocol::Http1, peer))
-            })
-            .and_then(http.map_err(TlsError::Service))
-    })
+    Ok(acceptor)
 }

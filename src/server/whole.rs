@@ -5,6 +5,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
 use super::clocks::SETTLED;
+use crate::config::Provider;
 use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
@@ -14,7 +15,7 @@ use crate::wire::anthropic::ApiError;
 /// Reads and converts the answer; `upstream_timeout` bounds all of it.
 pub(super) async fn read(
     worker: &Worker,
-    provider: &str,
+    provider: &Provider,
     answer: Answer,
     context: ReplyContext,
     record: &mut Record,
@@ -23,7 +24,11 @@ pub(super) async fn read(
     let until = answer.began + limit;
     let content_type = answer.content_type();
     let mut body = answer.body;
-    let told = |fault: Fault| fault.api_error(provider);
+    let told = |fault: Fault| fault.api_error(&provider.name);
+    let show = |record: &Record, what, bytes: &[u8]| {
+        let max = worker.config.log_body_max_chars;
+        log::body(max, &record.request_id, what, bytes, |text| provider.blot(text));
+    };
     let late = || told(Fault::new(Stage::Body, Cause::Timeout(limit)));
 
     // Enough of it to tell what it is.
@@ -38,9 +43,11 @@ pub(super) async fn read(
         }
     };
     record.mark_first_byte();
+    #[cfg(test)]
+    super::tests::trip(&head);
     if form == Form::Whole {
         let whole = body.rest(head, MAX_WHOLE, until, limit).await.map_err(told)?;
-        log::body(worker.config.log_body_max_chars, &record.request_id, "upstream answer", &whole);
+        show(record, "upstream answer", &whole);
         return convert::response(&whole, context);
     }
 
@@ -74,6 +81,6 @@ pub(super) async fn read(
         body.linger();
     }
     let whole = fold.finish(end)?;
-    log::body(worker.config.log_body_max_chars, &record.request_id, "answer", &whole.body);
+    show(record, "answer", &whole.body);
     Ok(whole)
 }

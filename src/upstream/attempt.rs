@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::HttpDate;
 use awc::http::Method;
 use awc::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use awc::{ClientResponse, FrozenClientRequest};
@@ -66,8 +67,18 @@ impl Answer {
     /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
     pub fn retry_after(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
         const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-        (self.body.header(&RETRY_AFTER).cloned(), self.body.header(&RETRY_AFTER_MS).cloned())
+        let of = |name| self.body.header(name).filter(|v| says_when(v)).cloned();
+        (of(&RETRY_AFTER), of(&RETRY_AFTER_MS))
     }
+}
+
+/// A number or a date, as RFC 9110, 10.2.3 has it: nothing else of an upstream's reaches a client
+/// in a header.
+fn says_when(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let is_number =
+        text.len() <= 20 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    is_number || text.parse::<HttpDate>().is_ok()
 }
 
 impl Endpoint {
@@ -223,5 +234,26 @@ impl MessageBody for Outgoing {
         }
         let slice = self.rest.len().min(SLICE);
         Poll::Ready(Some(Ok(self.rest.split_to(slice))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_wait_is_a_number_or_a_date() {
+        for (value, says) in [
+            ("7", true),
+            ("0.5", true),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
+            ("", false),
+            ("-1", false),
+            ("soon", false),
+            ("123456789012345678901", false),
+            ("7\t", false),
+        ] {
+            assert_eq!(says_when(&HeaderValue::from_static(value)), says, "{value}");
+        }
     }
 }

@@ -19,6 +19,9 @@ use crate::observe::Exchange;
 /// Largest whole answer that is kept, in bytes.
 pub const MAX_WHOLE: usize = 64 << 20;
 
+/// Memory that an announced length gets before the bytes come: it is a claim.
+const TRUSTED: usize = 1 << 20;
+
 /// The body of an answer. Dropping it closes the connection at once.
 #[derive(Debug)]
 pub struct Body {
@@ -126,7 +129,7 @@ impl Body {
             }
             let Some(first) = self.chunk().await else { return Ok(head) };
             let first = first?;
-            let announced = usize::try_from(self.announced.unwrap_or(0)).unwrap_or(cap).min(cap);
+            let announced = usize::try_from(self.announced.unwrap_or(0)).unwrap_or(cap).min(TRUSTED);
             let mut all = BytesMut::with_capacity(announced.max(head.len() + first.len()));
             all.extend_from_slice(&head);
             let mut next = Some(Ok(first));

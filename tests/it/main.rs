@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
@@ -18,15 +19,11 @@
 mod grammar;
 mod support;
 
-mod auth;
 mod capture;
 mod connect;
 mod endpoints;
 mod faults;
-mod headers;
 mod https;
-mod limits;
-mod overload;
 mod pool;
 mod program;
 mod r01_truncation;
@@ -35,13 +32,24 @@ mod r09_client_gone;
 mod r10_slow_readers;
 mod r11_stopped_readers;
 mod r12_memory;
+mod r13_limits;
+mod r14_slowloris;
+mod r15_overload;
 mod r16_drain;
+mod r18_headers;
+mod r19_injection;
+mod r20_smuggling;
+mod r21_secrets;
+mod r22_auth;
+mod r23_ssrf;
 mod r24_tls;
 mod r25_compressed;
+mod r26_json;
 mod r27_lies;
 mod r28_utf8;
 mod r29_no_crosstalk;
 mod r30_reload;
+mod r34_surroundings;
 mod same_code;
 mod stream;
 mod timeouts;

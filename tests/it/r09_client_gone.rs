@@ -202,10 +202,11 @@ fn while_the_request_is_being_sent() {
                 "content-length: 5000\r\n\r\n{\"mod"
             };
             client.write(format!("POST /v1/messages HTTP/1.1\r\nhost: p\r\n{head}"));
-            eventually("it is admitted", || proxy.load.running() == 1);
+            eventually("its body is being received", || proxy.load.receiving() == 1);
+            assert_eq!(proxy.load.running(), 0, "it is admitted when its body is whole");
             let left = Instant::now();
             let _kept = leave(how, client);
-            eventually("the permit is back", || proxy.load.running() == 0);
+            eventually("nobody waits for the rest", || proxy.load.receiving() == 0);
             assert!(left.elapsed() <= GENEROUS, "{how}");
         }
     }

@@ -210,7 +210,9 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
         unsupported: Vec::new(),
     };
     let (mut model, mut messages, mut max_tokens) = (None, None, None);
+    let mut seen = 0;
     cur.object(|key, cur| -> Result<()> {
+        once(key.raw(), &mut seen)?;
         match key.raw() {
             "model" => model = Some(cur.string().under("model")?),
             "messages" => messages = Some(read_messages(cur).under("messages")?),
@@ -270,6 +272,36 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
     Ok(r)
 }
 
+/// Refuses a key that comes twice. JSON parsers differ in which of the two they take: what one
+/// on the way has checked must be what is answered.
+fn once(key: &str, seen: &mut u32) -> Result<()> {
+    const KEYS: [&str; 17] = [
+        "model",
+        "messages",
+        "max_tokens",
+        "system",
+        "stream",
+        "stop_sequences",
+        "temperature",
+        "top_p",
+        "top_k",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "output_format",
+        "cache_control",
+        "safeguards",
+        "metadata",
+    ];
+    let Some((at, key)) = KEYS.iter().enumerate().find(|(_, k)| **k == key) else { return Ok(()) };
+    if *seen & (1 << at) != 0 {
+        return Err(Complaint::new("the key is there twice").under(Step::Key(key)));
+    }
+    *seen |= 1 << at;
+    Ok(())
+}
+
 fn number<'a>(cur: &mut Cursor<'a>) -> Result<Option<&'a str>> {
     if cur.null()? { Ok(None) } else { Ok(Some(cur.number_text()?)) }
 }
@@ -288,6 +320,10 @@ fn message<'a>(cur: &mut Cursor<'a>, index: u32) -> Result<Message<'a>> {
     let (mut clears, mut effort, mut ignored) = (false, None, None);
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
+            "role" if role.is_some() => return Err(Complaint::new("the key is there twice")).under("role"),
+            "content" if blocks.is_some() => {
+                return Err(Complaint::new("the key is there twice")).under("content");
+            }
             "role" => role = Some(cur.string().under("role")?),
             "content" => blocks = Some(content(cur, index, None).under("content")?),
             "clear_at" => {

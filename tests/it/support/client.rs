@@ -1,7 +1,7 @@
 //! A client by hand: what it reads is what went over the wire.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -231,6 +231,21 @@ impl Client {
         }
         answer.body = body;
         answer
+    }
+
+    /// All that comes until the proxy closes; none if it does not, within [`PATIENCE`].
+    pub fn until_closed(&mut self) -> Option<String> {
+        let end = Instant::now() + PATIENCE;
+        let mut bytes = [0; 16384];
+        while Instant::now() < end {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Some(self.raw()),
+                Ok(n) => self.buffer.extend_from_slice(&bytes[..n]),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
+                Err(_) => return Some(self.raw()),
+            }
+        }
+        None
     }
 
     /// FIN; over TLS, close_notify before it.

@@ -22,6 +22,7 @@ pub fn config(base: &str) -> Config {
         ping_interval: Duration::from_secs(15),
         max_body_bytes: 32 << 20,
         max_concurrent_requests: 1024,
+        client_body_timeout: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(30),
         workers: 1,
         tls: None,

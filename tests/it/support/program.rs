@@ -26,17 +26,34 @@ impl Program {
     /// As [`Program::start`]; `more` files go into its directory, and variables into its
     /// environment, which names no proxies by itself.
     pub fn start_in(args: &[&str], config: &str, more: impl FnOnce(&Path, &mut Command)) -> Self {
+        Self::start_as(config, |program, dir| {
+            let mut command = Command::new(program);
+            command.args(args);
+            more(dir, &mut command);
+            command
+        })
+    }
+
+    /// As [`Program::start`], by a command of the caller's; it is given the program and its
+    /// directory.
+    pub fn start_as(config: &str, command: impl FnOnce(&str, &Path) -> Command) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_claude-proxy"));
-        command.args(args).current_dir(&dir).env_remove("CONFIG_PATH").env_remove("NODE_EXTRA_CA_CERTS");
-        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"] {
-            command.env_remove(name).env_remove(name.to_uppercase());
+        let mut command = command(env!("CARGO_BIN_EXE_claude-proxy"), &dir);
+        let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        command.current_dir(&dir);
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"]
+            .into_iter()
+            .flat_map(|name| [name.to_owned(), name.to_uppercase()])
+            .chain(["CONFIG_PATH".to_owned(), "NODE_EXTRA_CA_CERTS".to_owned()])
+        {
+            if !set.iter().any(|given| *given == *name) {
+                command.env_remove(name);
+            }
         }
-        more(&dir, &mut command);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
@@ -93,7 +110,7 @@ impl Program {
     pub fn addr(&self) -> SocketAddr {
         let mut addr = None;
         eventually("it says where it listens", || {
-            let output = self.output();
+            let output = self.output().replace("\u{1b}[1m", "").replace("\u{1b}[0m", " ");
             let line = output.lines().find_map(|l| l.split_once("listens on ")?.1.split_once("://"));
             addr = line.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
             addr.is_some()
