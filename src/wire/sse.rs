@@ -304,64 +304,6 @@ mod tests {
         assert_eq!(decode(&single), whole);
     }
 
-    /// Events of these bytes come in pieces of each size: the first fault, or how many events.
-    fn limited(max: usize, bytes: &[u8]) -> Result<usize, SseFault> {
-        let outcomes: Vec<_> = [1, 2, 7, 100, bytes.len()]
-            .iter()
-            .map(|size| {
-                let mut d = SseDecoder::new(max);
-                let mut events = 0;
-                for piece in bytes.chunks(*size) {
-                    d.push(piece);
-                    while let Some(event) = d.next_event() {
-                        event?;
-                        events += 1;
-                    }
-                    assert!(d.retained() <= max + "data: ".len() + size, "{}", d.retained());
-                }
-                Ok(events)
-            })
-            .collect();
-        assert!(outcomes.windows(2).all(|w| w[0] == w[1]), "however they are cut: {outcomes:?}");
-        outcomes[0]
-    }
-
-    #[test]
-    fn the_limit_is_exact_however_the_bytes_are_cut() {
-        let x = |n: usize| "x".repeat(n);
-        let fault = Err(SseFault::TooLarge(1000));
-        for (head, tail, most) in [
-            ("data: ", "\n\n", 1000),
-            ("data:", "\r\n\r\n", 1000),
-            ("event: a\ndata: ", "\n\n", 1000),
-            // Lines are joined with LF.
-            ("data: 12345\ndata: ", "\n\n", 994),
-            ("data: 1\ndata: 2\ndata:", "\r\r", 996),
-            (": a comment before\n\ndata: ", "\n\n", 1000),
-            (":", "\ndata: 1\n\n", 999),
-            ("event:", "\ndata: 1\n\n", 994),
-            ("", "\ndata: 1\n\n", 1000),
-        ] {
-            let event = |n: usize| format!("{head}{}{tail}data: next\n\n", x(n));
-            assert_eq!(limited(1000, event(most).as_bytes()), Ok(2), "{head:?}");
-            assert_eq!(limited(1000, event(most + 1).as_bytes()), fault, "{head:?}");
-        }
-        // It is one event's limit, not the stream's.
-        assert_eq!(limited(1000, format!("data: {}\n\n", x(1000)).repeat(20).as_bytes()), Ok(20));
-    }
-
-    #[test]
-    fn the_memory_of_a_huge_event_is_given_back() {
-        let mut d = SseDecoder::new(16 << 20);
-        for piece in ["data: ".to_owned() + &"x".repeat(8 << 20), "y\n\n".to_owned()] {
-            d.push(piece.as_bytes());
-            while d.next_event().is_some() {}
-        }
-        d.push(b"data: 1\n\n");
-        assert!(d.next_event().is_some() && d.next_event().is_none());
-        assert!(d.buffer.capacity() + d.data.capacity() <= 512 << 10);
-    }
-
     #[test]
     fn a_byte_order_mark_is_one_at_the_beginning_only() {
         let late: &[u8] = b"\n\n\xEF\xBB\xBFdata: x\n\n";
