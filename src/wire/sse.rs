@@ -120,12 +120,12 @@ impl SseDecoder {
         self.gathered() + usize::from(self.lines > 0) + len > self.max_event
     }
 
-    /// This line, whole or not, is too long already.
-    fn is_too_long(&self, line: &[u8]) -> bool {
+    /// This line is too long already; one that is not whole may go on with another field's name.
+    fn is_too_long(&self, line: &[u8], whole: bool) -> bool {
         // Nearly always: no look at the bytes is needed.
         self.gathered() + line.len() >= self.max_event
             && match field(line) {
-                Some((b"data", value)) => self.is_too_much(value.len()),
+                Some((b"data", value)) if whole || line != b"data" => self.is_too_much(value.len()),
                 _ => line.len() > self.max_event,
             }
     }
@@ -150,7 +150,7 @@ impl SseDecoder {
         self.forget_given();
         loop {
             let Some((start, end)) = self.line(at_end) else {
-                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default()) {
+                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default(), false) {
                     return Some(Err(SseFault::TooLarge(self.max_event)));
                 }
                 return (at_end && self.lines > 0).then(|| Ok(self.give()));
@@ -164,7 +164,7 @@ impl SseDecoder {
                 return Some(Ok(self.give()));
             }
             let line = self.buffer.get(start..end).unwrap_or_default();
-            if self.is_too_long(line) {
+            if self.is_too_long(line, true) {
                 return Some(Err(SseFault::TooLarge(self.max_event)));
             }
             let Some((field, value)) = field(line) else { continue };
@@ -356,6 +356,16 @@ mod tests {
         }
         // It is one event's limit, not the stream's.
         assert_eq!(limited(1000, format!("data: {}\n\n", x(1000)).repeat(20).as_bytes()), Ok(20));
+    }
+
+    /// `data` in the middle of a line may be the beginning of another field's name.
+    #[test]
+    fn a_name_that_is_not_whole_counts_as_no_data() {
+        let mut d = SseDecoder::new(12);
+        d.push(b"data: 123456789012\ndata");
+        assert_eq!(d.next_event(), None);
+        d.push(b"base: 1\n\n");
+        assert_eq!(d.next_event().unwrap().unwrap().data, b"123456789012");
     }
 
     #[test]
