@@ -736,3 +736,51 @@ fn every_code_of_a_finding_is_of_the_table() {
     assert!(codes.len() > 40 && codes.contains(&"syntax"));
     assert_eq!(Code::AliasLoop.severity(), Severity::Error);
 }
+
+/// A file that somebody else wrote cannot have the environment of who checks it told.
+#[test]
+fn no_finding_tells_what_a_variable_holds() {
+    for text in [
+        "{\"default_model\": \"${KEY}\", \"providers\": []}".to_owned(),
+        "{\"host\": \"a b ${KEY}\", \"providers\": []}".to_owned(),
+        with(",\"profile\": \"${KEY}\"", ""),
+        with(",\"name\": \"${KEY}\"", ",\"remote_id\": \"${KEY}\",\"id\":\"${KEY}\""),
+        with(",\"base_url\": \"http://${KEY}.example/v1/v1/chat/completions\"", ""),
+        with(",\"completions_path\": \"${KEY}\"", ""),
+        with(",\"headers\": {\"X-A\": \"${LINE}\", \"${KEY}\": \"x\"}", ""),
+    ] {
+        for finding in checked(&text).findings {
+            let told = format!("{finding} {}", finding.path);
+            assert!(!told.contains("sk-from-env") && !told.contains("sk-1"), "{told}");
+        }
+    }
+    let unknown = "{\"default_model\": \"${KEY}\", \"providers\": []}";
+    assert!(said(unknown, Code::UnknownModel).contains("`${KEY}`"), "the variable is named instead");
+}
+
+#[test]
+fn findings_mark_whole_characters_of_the_text() {
+    for text in ["", " ", "\u{e9}", "{\"a\u{e9}", "[\u{1f642}]", "{\"ak\": \u{e9}}", "{}\u{e9}"] {
+        let found = checked(text).findings;
+        assert!(!found.is_empty(), "{text}");
+        for finding in found {
+            assert!(text.get(finding.span.clone()).is_some(), "{text}: {finding:?}");
+        }
+    }
+}
+
+/// check-config reads files of strangers: none takes for ever, or tells more than anybody reads.
+#[test]
+fn large_files_are_looked_at_in_time() {
+    let list = |n: usize, entry: &dyn Fn(usize) -> String| (0..n).map(entry).collect::<Vec<_>>().join(",");
+    let unknown = format!("{{{}}}", list(2000, &|n| format!("\"key{n}\": 1")));
+    let found = checked(&unknown).findings;
+    assert!(found.len() < 500 && found.iter().any(|f| f.severity == Severity::Error), "{}", found.len());
+    let crowded = format!("{{\"aliases\": {{{}}}}}", list(100_000, &|n| format!("\"{n}\":\"m\"")));
+    assert_eq!(findings(&crowded), ["1:13 error syntax"]);
+    let keys = list(2000, &|n| format!("{{\"api_key\": \"sk-{n:06}\"}}"));
+    let text = format!("{{\"providers\": [{keys}]}}");
+    let found = checked(&text).findings;
+    let (line, ..) = claude_proxy::config::load::snippet(&text, &found[0]);
+    assert!(!line.contains("sk-00"));
+}

@@ -117,3 +117,35 @@ fn every_config_can_be_pasted() {
         Profile::all().iter().map(|p| p.name.clone()).filter(|n| !profiles.contains(n)).collect();
     assert_eq!(missing, ["openai"], "no section leads to these");
 }
+
+/// The source of a test or of a module of tests, by the name under which cargo runs it.
+fn source(name: &str) -> Option<String> {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
+    let mut parts: Vec<&str> = name.split("::").collect();
+    let module = |parts: &[&str]| {
+        let path = parts.join("/");
+        read(&format!("tests/{path}.rs")).or_else(|| read(&format!("src/{path}.rs")))
+    };
+    let text = module(&parts).or_else(|| {
+        let function = format!("fn {}()", parts.pop()?);
+        module(&parts).filter(|text| text.contains(&function))
+    })?;
+    text.contains("#[test]").then_some(text)
+}
+
+#[test]
+fn security_names_tests_that_exist() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
+    let table = text.split_once("| promise | tests |").unwrap().1;
+    let promises: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(promises.len() > 8);
+    for promise in promises {
+        let tests = promise.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut names = tests.split('`').skip(1).step_by(2).peekable();
+        assert!(names.peek().is_some(), "no test is named: {promise}");
+        for name in names {
+            assert!(source(name).is_some(), "there is no test `{name}`");
+        }
+    }
+    assert!(source("it::r99_none").is_none() && source("fuzz::none").is_none());
+}

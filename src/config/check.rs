@@ -12,6 +12,7 @@ use super::code::Code;
 use super::expand::Env;
 use super::file::{File, Tls};
 use super::finding::{Finding, Findings, Severity};
+use super::hide::hide;
 use super::identity::{Identity, IdentityError};
 use super::keys::{self, Key};
 use super::provider::Models;
@@ -42,7 +43,7 @@ pub(super) fn check_in(
     dir: &Path,
     exposed: impl FnOnce(&Range<usize>) -> Option<(String, String)>,
 ) -> Checked {
-    let mut reader = Reader { env, findings: Findings::default() };
+    let mut reader = Reader { env, findings: Findings::default(), used: Vec::new() };
     let root = syntax::parse(text, &mut reader.findings);
     let file = root.and_then(|root| File::read(&root, "", &mut reader));
     let mut findings = reader.findings;
@@ -55,7 +56,8 @@ pub(super) fn check_in(
         }
         config
     });
-    let findings = findings.finish(text);
+    let mut findings = findings.finish(text);
+    hide(reader.used, &mut findings);
     let failed = findings.iter().any(|f| f.severity == Severity::Error);
     Checked { config: config.filter(|_| !failed), findings }
 }

@@ -45,12 +45,14 @@ pub(super) struct Expanded {
     pub(super) text: String,
     /// A variable that was used although it is set to nothing.
     pub(super) empty: Option<String>,
+    /// Name and value of each variable that was used.
+    pub(super) used: Vec<(String, String)>,
 }
 
 /// Replaces each `${NAME}` by that variable and each `$${` by `${`. What a variable holds is
 /// not expanded again.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<Expanded, ExpandError> {
-    let mut out = Expanded { text: String::with_capacity(text.len()), empty: None };
+    let mut out = Expanded { text: String::with_capacity(text.len()), empty: None, used: Vec::new() };
     let mut rest = text;
     while let Some((head, tail)) = rest.split_once("${") {
         if let Some(head) = head.strip_suffix('$') {
@@ -74,6 +76,7 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<Expanded, ExpandError> 
             out.empty.get_or_insert_with(|| name.to_owned());
         }
         out.text.push_str(&value);
+        out.used.push((name.to_owned(), value));
         rest = after;
     }
     out.text.push_str(rest);

@@ -90,6 +90,9 @@ fn plain(text: String) -> String {
 /// A place in the file and in the document.
 pub(super) type Spot<'a> = (&'a Range<usize>, &'a str);
 
+/// So many of each severity are told: nobody reads on.
+const MOST: usize = 200;
+
 /// Collects findings; places are filled in at the end, when the whole text is at hand.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
@@ -115,6 +118,9 @@ impl Findings {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.0.iter().filter(|f| f.severity == severity).count() >= MOST {
+            return;
+        }
         let (path, span) = (path.to_owned(), span.clone());
         let (message, help) = (plain(message.into()), plain(help.into()));
         self.0.push(Finding { severity, code, path, message, help, span, line: 1, column: 1 });
@@ -127,17 +133,31 @@ impl Findings {
 
     /// The findings in the order of the file.
     pub(super) fn finish(mut self, text: &str) -> Vec<Finding> {
+        let bytes = text.as_bytes();
         // A byte order mark is no column.
-        let text = text.as_bytes();
         let bom: &[u8] = b"\xEF\xBB\xBF";
         for finding in &mut self.0 {
-            let (line, column) = crate::wire::json::line_column(text, finding.span.start);
+            finding.span = in_text(&finding.span, text);
+            let (line, column) = crate::wire::json::line_column(bytes, finding.span.start);
             finding.line = line;
-            finding.column = if line == 1 && text.starts_with(bom) { (column - 1).max(1) } else { column };
+            finding.column = if line == 1 && bytes.starts_with(bom) { (column - 1).max(1) } else { column };
         }
         self.0.sort_by(|a, b| {
             (a.span.start, std::cmp::Reverse(a.severity)).cmp(&(b.span.start, std::cmp::Reverse(b.severity)))
         });
         self.0
     }
+}
+
+/// The span in whole characters, and not beyond the end: one may begin there, or be guessed.
+fn in_text(span: &Range<usize>, text: &str) -> Range<usize> {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
 }

@@ -9,7 +9,7 @@ use super::finding::{Finding, Severity};
 use super::{Config, mask};
 
 /// A larger file is no configuration.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 1 << 20;
 
 /// A file that was read and checked.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
         fail(format!("{e}{hint}"))
     })?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(fail("more than 16 MiB".to_owned()));
+        return Err(fail("more than 1 MiB".to_owned()));
     }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();

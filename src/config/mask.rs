@@ -10,10 +10,15 @@ use super::file::is_secret_key;
 pub fn masked_line(text: &str, line: usize) -> String {
     let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
     let source = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let secrets = secrets(text);
+    let mut secrets = secrets(text);
+    secrets.sort_by_key(|r| r.start);
+    let mut secrets = secrets.into_iter().peekable();
     source
         .char_indices()
-        .map(|(at, c)| if secrets.iter().any(|r| r.contains(&(start + at))) { '•' } else { c })
+        .map(|(at, c)| {
+            while secrets.next_if(|r| r.end <= start + at).is_some() {}
+            if secrets.peek().is_some_and(|r| r.contains(&(start + at))) { '•' } else { c }
+        })
         .filter(|c| *c != '\u{feff}')
         .collect()
 }

@@ -11,6 +11,7 @@ mod expand;
 mod fallbacks;
 mod file;
 pub mod finding;
+mod hide;
 mod identity;
 mod keys;
 mod limits;

@@ -30,6 +30,8 @@ impl<T> At<T> {
 pub(super) struct Reader<'a> {
     pub(super) env: Env<'a>,
     pub(super) findings: Findings,
+    /// Variables that the file names, and what they hold.
+    pub(super) used: Vec<(String, String)>,
 }
 
 /// A type that can be read from the tree.
@@ -122,6 +124,7 @@ impl Reader<'_> {
                         format!("`{path}` uses environment variable `{name}`, which is set but empty");
                     self.findings.add(Code::EmptyVariable, (span, path), message, "");
                 }
+                self.used.extend(expanded.used);
                 Some(expanded.text)
             }
             Err(e) => {

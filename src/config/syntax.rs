@@ -1,21 +1,31 @@
 //! JSON that cannot be read: what was expected, and reading on where it is plain what was meant.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::code::Code;
 use super::finding::Findings;
-use super::tree::{self, Node};
+use super::tree::{self, Node, Value};
 use crate::wire::json::{JsonError, line_column};
 
 /// After this many mistakes it is some other language.
 const MOST: usize = 20;
+
+/// More entries of one object or list are no configuration: what is compared with each other
+/// would take a stranger's file for ever.
+const MOST_ENTRIES: usize = 2000;
 
 /// Reads the file. What can be read in spite of mistakes is returned; they are findings.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let mut mended = Cow::Borrowed(text);
     for _ in 0..MOST {
         let error = match tree::parse(&mended) {
-            Ok(root) => return Some(root),
+            Ok(root) => {
+                let Some(span) = crowded(&root) else { return Some(root) };
+                let message = format!("more than {MOST_ENTRIES} entries in one object or list");
+                findings.add(Code::Syntax, (&span, ""), message, "");
+                return None;
+            }
             Err(error) => error,
         };
         let (more, help) = explain(&mended, error.at);
@@ -24,6 +34,16 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         mended = Cow::Owned(mend(&mended, &error)?);
     }
     None
+}
+
+/// Where an object or list begins that has too many entries.
+fn crowded(node: &Node) -> Option<Range<usize>> {
+    let (len, inner) = match &node.value {
+        Value::Object(members) => (members.len(), members.iter().find_map(|m| crowded(&m.node))),
+        Value::List(items) => (items.len(), items.iter().find_map(crowded)),
+        _ => return None,
+    };
+    if len > MOST_ENTRIES { Some(node.span.start..node.span.start + 1) } else { inner }
 }
 
 /// What is probably the matter at `at`: the message's end, and what to do.

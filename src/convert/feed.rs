@@ -1,7 +1,7 @@
 //! The bytes of an upstream's answer, whatever form it has, for a client that asked for a stream.
 
 use super::fold::MAX_EVENT;
-use super::form::Form;
+use super::form::{self, Form};
 use super::reply::ReplyContext;
 use super::stream::{StreamTranslator, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
@@ -49,12 +49,13 @@ impl Feed {
     /// As [`StreamTranslator::push`] and [`StreamTranslator::finish`].
     pub fn take(
         &mut self,
-        bytes: &[u8],
+        mut bytes: &[u8],
         out: &mut Vec<u8>,
         mut heard: impl FnMut(),
     ) -> Result<bool, ApiError> {
         if self.form.is_none() {
             self.form = Form::of(&self.content_type, bytes);
+            bytes = form::begin(bytes);
         }
         match self.form {
             None => {}
@@ -85,6 +86,8 @@ impl Feed {
             Some(Form::Whole) => {
                 let body = std::mem::take(&mut self.whole);
                 self.translator.push_completion(&body, out)?;
+                // What could be read as JSON was all there.
+                return self.translator.finish(UpstreamEnd::DoneMarker, out);
             }
             Some(Form::Events) => {
                 while let Some(Ok(event)) = self.decoder.last_event() {
@@ -96,5 +99,41 @@ impl Feed {
             }
         }
         self.translator.finish(UpstreamEnd::Eof, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::{ModelSpec, Profile, request};
+    use crate::wire::anthropic::Request;
+
+    /// What a client gets for these pieces.
+    fn fed(pieces: &[&[u8]]) -> String {
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}"#;
+        let profile = Profile::named("generic").unwrap();
+        let context = request(&Request::parse(body).unwrap(), profile, &ModelSpec::default()).unwrap().reply;
+        let mut feed = Feed::new("application/json".to_owned(), context);
+        let mut out = Vec::new();
+        for piece in pieces {
+            assert_eq!(feed.take(piece, &mut out, || ()), Ok(false));
+        }
+        feed.end(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// A whole answer is complete where its JSON is, as it is for a client that does not stream.
+    #[test]
+    fn a_whole_answer_needs_no_finish_reason() {
+        let out = fed(&[br#"{"choices":[{"message":{"role":"assistant","#, br#""content":"hi"}}]}"#]);
+        assert!(out.contains("end_turn") && out.ends_with("{\"type\":\"message_stop\"}\n\n"), "{out}");
+    }
+
+    #[test]
+    fn white_space_before_the_answer_may_come_alone() {
+        let event = br#"data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
+        let together = [&b" \t"[..], event].concat();
+        assert_eq!(fed(&[&together]), fed(&[b" ", b"\t", event]));
+        assert!(fed(&[&together]).contains("\"hi\""));
     }
 }

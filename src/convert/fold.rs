@@ -1,5 +1,6 @@
 //! The bytes of a streamed answer folded into one Message.
 
+use super::form;
 use super::reply::ReplyContext;
 use super::response::{WholeAnswer, WholeTranslator};
 use super::stream::UpstreamEnd;
@@ -12,6 +13,7 @@ pub const MAX_EVENT: usize = 16 << 20;
 /// Folds the events of a stream, from bytes as they come.
 #[derive(Debug)]
 pub struct Fold {
+    begun: bool,
     decoder: SseDecoder,
     translator: WholeTranslator,
 }
@@ -19,14 +21,18 @@ pub struct Fold {
 impl Fold {
     /// For one answer.
     pub fn new(context: ReplyContext) -> Self {
-        Self { decoder: SseDecoder::new(MAX_EVENT), translator: WholeTranslator::new(context) }
+        Self { begun: false, decoder: SseDecoder::new(MAX_EVENT), translator: WholeTranslator::new(context) }
     }
 
     /// Takes the next bytes. True: the stream said that it is done.
     ///
     /// # Errors
     /// The upstream's error, or a limit that was passed.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<bool, ApiError> {
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<bool, ApiError> {
+        if !self.begun {
+            bytes = form::begin(bytes);
+            self.begun = !bytes.is_empty();
+        }
         self.decoder.push(bytes);
         while let Some(event) = self.decoder.next_event() {
             let event = event.map_err(|e| ApiError::bad_gateway(e.to_string()))?;

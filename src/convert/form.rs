@@ -13,7 +13,7 @@ impl Form {
     /// By the first bytes where they are unmistakable, for content types lie; else by the
     /// content type. None while there is only white space.
     pub fn of(content_type: &str, bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+        let bytes = begin(bytes);
         let first = bytes.first()?;
         Some(match first {
             b'{' | b'[' | b'<' | b'"' => Self::Whole,
@@ -23,6 +23,16 @@ impl Form {
             _ => Self::Whole,
         })
     }
+}
+
+/// An answer's bytes from where it begins: without byte order marks and white space, which may
+/// have come in reads of their own.
+pub(super) fn begin(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(after) = rest.strip_prefix(b"\xEF\xBB\xBF") {
+        rest = after.trim_ascii_start();
+    }
+    rest
 }
 
 /// Whether a line of an event stream may begin so; `bytes` may end in the middle of it.

@@ -1,5 +1,6 @@
 //! Whole answers: a Chat Completion becomes a Message.
 
+use super::form;
 use super::machine::{MAX_RETAINED, Machine};
 use super::reply::ReplyContext;
 use super::sink::Message;
@@ -25,7 +26,7 @@ pub struct WholeAnswer {
 pub fn response(body: &[u8], context: ReplyContext) -> Result<WholeAnswer, ApiError> {
     let mut translator = WholeTranslator::new(context);
     translator.out.reserve(body.len() + 256);
-    translator.machine.push_completion(body, &mut translator.out)?;
+    translator.machine.push_completion(form::begin(body), &mut translator.out)?;
     translator.finish(UpstreamEnd::DoneMarker)
 }
 

@@ -17,6 +17,9 @@ pub enum SseFault {
     TooLarge(usize),
 }
 
+/// The byte order mark that a text may begin with.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
 /// Splits bytes into events, however they were cut on the way.
 ///
 /// Accepts LF, CRLF and CR line ends, a byte order mark, comments, `data:` with or without a
@@ -133,12 +136,12 @@ impl SseDecoder {
         self.gathered() + usize::from(self.lines > 0) + len > self.max_event
     }
 
-    /// This line, whole or not, is too long already.
-    fn is_too_long(&self, line: &[u8]) -> bool {
+    /// This line is too long already; one that is not whole may go on with another field's name.
+    fn is_too_long(&self, line: &[u8], whole: bool) -> bool {
         // Nearly always: no look at the bytes is needed.
         self.gathered() + line.len() >= self.max_event
             && match field(line) {
-                Some((b"data", value)) => self.is_too_much(value.len()),
+                Some((b"data", value)) if whole || line != b"data" => self.is_too_much(value.len()),
                 _ => line.len() > self.max_event,
             }
     }
@@ -163,7 +166,7 @@ impl SseDecoder {
         self.forget_given();
         loop {
             let Some((start, end)) = self.line(at_end) else {
-                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default()) {
+                if self.is_too_long(self.buffer.get(self.at..).unwrap_or_default(), false) {
                     return Some(Err(SseFault::TooLarge(self.max_event)));
                 }
                 return (at_end && self.lines > 0).then(|| Ok(self.give()));
@@ -179,7 +182,7 @@ impl SseDecoder {
                 return Some(Ok(self.give()));
             }
             let line = self.buffer.get(start..end).unwrap_or_default();
-            if self.is_too_long(line) {
+            if self.is_too_long(line, true) {
                 return Some(Err(SseFault::TooLarge(self.max_event)));
             }
             let Some((field, value)) = field(line) else {
@@ -213,11 +216,14 @@ impl SseDecoder {
 
     /// The next whole line, as a range of `buffer` without its end.
     fn line(&mut self, at_end: bool) -> Option<(usize, usize)> {
-        if !self.begun && self.buffer.len() >= 3 {
+        if !self.begun {
+            if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) && !at_end {
+                return None;
+            }
             self.begun = true;
-            if self.buffer.starts_with(b"\xEF\xBB\xBF") {
-                self.at = 3;
-                self.scanned = 3;
+            if self.buffer.starts_with(BOM) {
+                self.at = BOM.len();
+                self.scanned = BOM.len();
             }
         }
         if self.after_cr && self.at < self.buffer.len() {
@@ -326,6 +332,14 @@ mod tests {
         assert_eq!(decode(&single), whole);
     }
 
+    #[test]
+    fn a_byte_order_mark_is_one_at_the_beginning_only() {
+        let late: &[u8] = b"\n\n\xEF\xBB\xBFdata: x\n\n";
+        assert_eq!(decode(&[late]), []);
+        let single: Vec<&[u8]> = late.chunks(1).collect();
+        assert_eq!(decode(&single), []);
+    }
+
     /// Events of these bytes come in pieces of each size: the first fault, or how many events.
     fn limited(max: usize, bytes: &[u8]) -> Result<usize, SseFault> {
         let outcomes: Vec<_> = [1, 2, 7, 100, bytes.len()]
@@ -370,6 +384,16 @@ mod tests {
         }
         // It is one event's limit, not the stream's.
         assert_eq!(limited(1000, format!("data: {}\n\n", x(1000)).repeat(20).as_bytes()), Ok(20));
+    }
+
+    /// `data` in the middle of a line may be the beginning of another field's name.
+    #[test]
+    fn a_name_that_is_not_whole_counts_as_no_data() {
+        let mut d = SseDecoder::new(12);
+        d.push(b"data: 123456789012\ndata");
+        assert_eq!(d.next_event(), None);
+        d.push(b"base: 1\n\n");
+        assert_eq!(d.next_event().unwrap().unwrap().data, b"123456789012");
     }
 
     #[test]

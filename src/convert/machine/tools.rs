@@ -79,7 +79,7 @@ impl<S: Sink> Machine<S> {
             if !(call.arguments.is_complete() && next_known) {
                 break;
             }
-            self.finish_call(out)?;
+            self.finish_call(false, out)?;
         }
         if !self.held.is_empty() && self.calls.all_complete() {
             self.release(out)?;
@@ -139,10 +139,11 @@ impl<S: Sink> Machine<S> {
         }
     }
 
-    /// Ends the call whose turn it is.
-    pub(super) fn finish_call(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    /// Ends the call whose turn it is. True: the token limit cut it, or cut the one before it
+    /// (`after_cut`), so that no error may follow: what was closed in the middle needs its `max_tokens`.
+    fn finish_call(&mut self, after_cut: bool, out: &mut Vec<u8>) -> Result<bool, ApiError> {
         let cut = self.finish == Some(Finish::Length);
-        let Some(call) = self.calls.list.get_mut(self.calls.current) else { return Ok(()) };
+        let Some(call) = self.calls.list.get_mut(self.calls.current) else { return Ok(after_cut) };
         let mut whole = true;
         match call.arguments.end() {
             Outcome::Complete => {}
@@ -150,7 +151,7 @@ impl<S: Sink> Machine<S> {
             Outcome::Whole(text) => self.sink.delta(out, |out| out.extend_from_slice(&text)),
             // The token limit cut it: stop_reason says so, and nobody runs the call.
             Outcome::Incomplete if cut => whole = false,
-            _ if cut && self.whole => whole = false,
+            _ if cut && (self.whole || after_cut) => whole = false,
             // Never closed: clients run what is closed.
             Outcome::Incomplete if !self.whole => return Err(unusable("incomplete JSON", &call.name)),
             Outcome::Incomplete | Outcome::Invalid => return Err(unusable("invalid JSON", &call.name)),
@@ -161,11 +162,12 @@ impl<S: Sink> Machine<S> {
         self.open = None;
         self.completed_block = true;
         self.sink.close(whole, out);
-        Ok(())
+        Ok(after_cut || !whole)
     }
 
     /// Ends all calls, and tells what waited for them.
     pub(super) fn finish_calls(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let mut cut = false;
         while let Some(call) = self.calls.list.get(self.calls.current) {
             if call.name.is_empty() {
                 // It never got a name: nobody could run it.
@@ -176,7 +178,7 @@ impl<S: Sink> Machine<S> {
             if !call.opened {
                 self.open_call(out);
             }
-            self.finish_call(out)?;
+            cut = self.finish_call(cut, out)?;
         }
         Ok(())
     }

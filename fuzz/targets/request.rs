@@ -1,0 +1,109 @@
+//! Requests: any bytes are refused or become JSON that an upstream can read, always the same.
+
+use std::collections::HashSet;
+
+use claude_proxy::convert::count::count_tokens;
+use claude_proxy::convert::{self, ModelSpec};
+use claude_proxy::wire::anthropic::Request;
+use serde_json::{Value, json};
+
+use super::{check_error, choices, profile};
+
+fn spec(choice: u8) -> ModelSpec {
+    let bit = |n: u8| choice & (1 << n) != 0;
+    let extra = json!({"temperature": 0.5, "vendor": {"key": [1, null]}});
+    ModelSpec {
+        remote_id: "remote \"id\"".into(),
+        max_output_tokens: bit(0).then_some(100),
+        context_window: bit(1).then_some(4096),
+        vision: bit(2).then_some(bit(3)),
+        tools: bit(4).then_some(false),
+        reasoning: bit(5).then_some(false),
+        extra_body: if bit(6) { extra.as_object().unwrap().clone() } else { serde_json::Map::default() },
+        drop_params: if bit(7) { vec!["top_p".into(), "stop".into()] } else { Vec::new() },
+    }
+}
+
+pub fn run(data: &[u8]) {
+    let Some(([which, options], body)) = choices(data) else { return };
+    if let Ok(counted) = Request::parse_for_count(body)
+        && body.len() < 2000
+        && options == 1
+        && let Ok(tokens) = count_tokens(&counted, profile(which), &spec(options))
+    {
+        assert!(tokens > 0 && tokens < 1_000_000, "{tokens} tokens");
+    }
+    let request = match Request::parse(body) {
+        Ok(request) => request,
+        Err(error) => {
+            check_error(&error);
+            assert_eq!(Request::parse(body).err(), Some(error), "the same twice");
+            return;
+        }
+    };
+    let (profile, spec) = (profile(which), spec(options));
+    let converted = match convert::request(&request, profile, &spec) {
+        Ok(converted) => converted,
+        Err(error) => return check_error(&error),
+    };
+    let again = convert::request(&Request::parse(body).unwrap(), profile, &spec).unwrap();
+    assert_eq!(converted.body, again.body, "the same twice");
+    assert_eq!(converted.losses.tokens(), again.losses.tokens());
+    assert!(converted.body.len() <= 4096 + 64 * body.len(), "{} of {}", converted.body.len(), body.len());
+    check(&converted.body, &spec);
+}
+
+/// The converted request can be read, and answers no call that was not made.
+fn check(body: &[u8], spec: &ModelSpec) {
+    let text = std::str::from_utf8(body).unwrap();
+    // Deeper than serde_json reads into a tree; that it is JSON is seen without one.
+    serde_json::from_str::<serde::de::IgnoredAny>(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+    let fields = value.as_object().unwrap();
+    if spec.extra_body.is_empty() {
+        assert_eq!(fields.len(), count_keys(text), "a field comes twice: {text}");
+    }
+    assert_eq!(value["model"], spec.remote_id.as_str());
+    let messages = value["messages"].as_array().unwrap();
+    let mut made = HashSet::new();
+    for message in messages {
+        let role = message["role"].as_str().unwrap();
+        assert!(["system", "developer", "user", "assistant", "tool"].contains(&role), "{role}");
+        for call in message["tool_calls"].as_array().into_iter().flatten() {
+            made.insert(call["id"].as_str().unwrap());
+            assert!(call["function"]["name"].as_str().is_some_and(|n| !n.is_empty()), "{call}");
+            let arguments = call["function"]["arguments"].as_str().unwrap();
+            assert!(
+                serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok(),
+                "arguments that are no JSON: {arguments}"
+            );
+        }
+        if role == "tool" {
+            let id = message["tool_call_id"].as_str().unwrap();
+            assert!(made.contains(id), "an answer to no call: {text}");
+        }
+    }
+    for tool in value["tools"].as_array().into_iter().flatten() {
+        let name = tool["function"]["name"].as_str().unwrap();
+        assert!(!name.is_empty() && name.len() <= 64, "{name:?}");
+    }
+}
+
+/// How many keys the outermost object has, counting those that come twice twice.
+fn count_keys(text: &str) -> usize {
+    struct Keys;
+    impl<'de> serde::de::Visitor<'de> for Keys {
+        type Value = usize;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+            let mut n = 0;
+            while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {
+                n += 1;
+            }
+            Ok(n)
+        }
+    }
+    serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_str(text), Keys).unwrap()
+}
