@@ -104,7 +104,8 @@ async fn of_one(
         let (now, luck, sign) = (Instant::now(), worker.ids.luck(), failure.sign);
         health.fail(index, &sign, now, luck);
         let best = match kept.take() {
-            Some(earlier) if !sign.is_of_the_request() => earlier.or(failure),
+            // Of two that say the same the newer one.
+            Some(earlier) if earlier.sign != sign && !sign.is_of_the_request() => earlier.or(failure),
             _ => failure,
         };
         let situation = Situation {

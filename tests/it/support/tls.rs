@@ -44,6 +44,7 @@ impl Authority {
     }
 
     /// What a provider trusts after it read [`Authority::pem`].
+    #[expect(clippy::unnecessary_wraps, reason = "as a provider holds them")]
     pub fn roots(&self) -> Option<Arc<Roots>> {
         Some(Arc::new(Roots::parse(self.pem().as_bytes()).unwrap()))
     }
