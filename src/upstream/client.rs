@@ -21,9 +21,17 @@ const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 /// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
-    /// One for each way, with connections of its own.
     ways: Rc<[Way]>,
     connect: Duration,
+}
+
+/// One way, with connections of its own.
+struct Way {
+    transport: Transport,
+    pooled: awc::Client,
+    /// Every request opens a connection of its own: for a second attempt, which must not find
+    /// the next dead connection in the pool.
+    fresh: awc::Client,
 }
 
 impl std::fmt::Debug for Client {
@@ -36,7 +44,11 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        let ways = transports.iter().map(|transport| Way::new(transport, connect));
+        let ways = transports.iter().map(|transport| Way {
+            transport: transport.clone(),
+            pooled: awc(transport, connect),
+            fresh: awc(transport, connect),
+        });
         Self { ways: ways.collect(), connect }
     }
 
@@ -63,12 +75,11 @@ impl Client {
     fn endpoint_at(&self, url: &str, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
         let way = self.way(provider, url)?;
         let ready = |awc, accept, close| freeze(awc, provider, key, Method::POST, url, accept, close);
+        let own_version =
+            provider.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(VERSION.as_str()));
         Ok(Endpoint {
             name: provider.name.clone(),
-            own_version: provider
-                .headers
-                .iter()
-                .any(|(name, _)| VERSION == name.to_ascii_lowercase().as_str()),
+            own_version,
             beta: None,
             whole: ready(&way.pooled, "application/json", false)?,
             stream: ready(&way.pooled, "text/event-stream", false)?,
@@ -85,32 +96,21 @@ impl Client {
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        freeze(&self.way(provider, url)?.pooled, provider, key, method, url, accept, false)
+        let way = self.way(provider, url)?;
+        freeze(&way.pooled, provider, key, method, url, accept, false)
     }
 
-    /// The way to a provider; what is meant for TLS never goes without.
+    /// The way to this provider; what is meant for TLS never goes without.
     fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
         let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
         way.filter(|way| way.transport.tls.is_some() == encrypted)
-            .ok_or_else(|| Fault::new(Stage::Connect, Cause::Config("no way to it was set up".into())))
+            .ok_or_else(|| bad("no way to it was set up"))
     }
 }
 
-/// Connections that are opened in one way.
-struct Way {
-    transport: Transport,
-    pooled: awc::Client,
-    /// Every request opens a connection of its own: for a second attempt, which must not find
-    /// the next dead connection in the pool.
-    fresh: awc::Client,
-}
-
-impl Way {
-    fn new(transport: &Transport, connect: Duration) -> Self {
-        let transport = transport.clone();
-        Self { pooled: awc(&transport, connect), fresh: awc(&transport, connect), transport }
-    }
+fn bad(what: impl Into<String>) -> Fault {
+    Fault::new(Stage::Connect, Cause::Config(what.into()))
 }
 
 fn awc(transport: &Transport, connect: Duration) -> awc::Client {
@@ -132,6 +132,19 @@ fn awc(transport: &Transport, connect: Duration) -> awc::Client {
         .finish()
 }
 
+/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
+fn plain(uri: Uri) -> Option<Uri> {
+    if uri.scheme_str() != Some("https") {
+        return Some(uri);
+    }
+    let authority = match uri.port() {
+        Some(_) => uri.authority()?.to_string(),
+        None => format!("{}:443", uri.host()?),
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
+}
+
 fn freeze(
     awc: &awc::Client,
     provider: &Provider,
@@ -141,15 +154,14 @@ fn freeze(
     accept: &'static str,
     close: bool,
 ) -> Result<FrozenClientRequest, Fault> {
-    let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
-    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
-    let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
+    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL"))?;
+    let host = uri.host().ok_or_else(|| bad("its base_url has no host"))?;
     let host = match (uri.port_u16(), uri.scheme_str()) {
         (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
         (Some(port), _) => format!("{host}:{port}"),
     };
     let mut request = awc
-        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
+        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL"))?)
         // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
         .no_decompress()
         .insert_header((HOST, host))
@@ -185,19 +197,6 @@ fn freeze(
         request = request.force_close();
     }
     request.freeze().map_err(|e| bad(e.to_string()))
-}
-
-/// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
-fn plain(uri: Uri) -> Option<Uri> {
-    if uri.scheme_str() != Some("https") {
-        return Some(uri);
-    }
-    let authority = match uri.port() {
-        Some(_) => uri.authority()?.to_string(),
-        None => format!("{}:443", uri.host()?),
-    };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
 /// One provider, ready to be asked with one of its keys.
