@@ -89,10 +89,10 @@ fn a_config_of_the_original_works_unchanged() {
     assert_eq!(m.provider.completions_url, "https://api.deepseek.com/v1/chat/completions");
     assert_eq!(m.provider.models_url, "https://api.deepseek.com/v1/models");
     assert_eq!((m.provider.name.as_str(), m.profile.name.as_str()), ("api.deepseek.com", "deepseek"));
-    assert_eq!(m.provider.api_key.expose(), "sk-1");
+    assert_eq!(m.provider.first_key().expose(), "sk-1");
     let m = c.route("local").unwrap();
     assert_eq!((m.display_name.as_str(), m.profile.name.as_str()), ("local", "ollama"));
-    assert!(m.provider.api_key.is_empty());
+    assert!(m.provider.first_key().is_empty());
     assert!(c.route("nobody").is_none());
 }
 
@@ -218,14 +218,10 @@ fn unknown_keys_stop_nothing() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    for provider in [r#","api_keys":["a"]"#, r#","api_keys":[]"#, r#","api":"anthropic""#] {
-        let text = with(provider, "");
-        assert!(checked(&text).config.is_none(), "{provider}");
-        let text = said(&text, Code::NotSupported);
-        assert!(text.contains("not supported yet; remove it"), "{text}");
-    }
-    let fallbacks = two(r#","fallbacks":["n"]"#, "");
-    assert!(one(&fallbacks).0.ends_with("error not-supported"));
+    let text = with(r#","api":"anthropic""#, "");
+    assert!(checked(&text).config.is_none());
+    let text = said(&text, Code::NotSupported);
+    assert!(text.contains("not supported yet; remove it"), "{text}");
     assert!(one(&with(r#","api":"grpc""#, "")).0.ends_with("error bad-value"));
 }
 
@@ -562,6 +558,51 @@ fn keys_that_are_none() {
     assert!(said(&text, Code::ReusedKey).contains("`providers[0].api_key` is the same as `ak`"));
     // Two empty keys are not the same key.
     assert_eq!(findings(&top(r#""ak": """#).replace("\"k\"", "\"\"")), Vec::<String>::new());
+}
+
+/// A provider with these `api_keys` instead of `api_key`.
+fn several(keys: &str) -> String {
+    with("", "").replace(r#""api_key":"k""#, &format!(r#""api_keys":{keys}"#))
+}
+
+#[test]
+fn several_keys() {
+    let config = checked(&several(r#"["k1","${KEY}"]"#)).config.unwrap();
+    let provider = &config.models[0].provider;
+    assert_eq!(provider.keys.iter().map(Secret::expose).collect::<Vec<_>>(), ["k1", "sk-from-env"]);
+    // None of them is shown, and each is blotted out.
+    assert!(!format!("{config:?}").contains("sk-from-env"));
+    assert_eq!(config.secrets().map(Secret::expose).collect::<Vec<_>>(), ["k1", "sk-from-env"]);
+    let mut words = "the key sk-from-env is wrong".to_owned();
+    provider.blot(&mut words);
+    assert_eq!(words, "the key [key] is wrong");
+
+    let repeated = several(r#"["a","b","a"]"#);
+    assert!(said(&repeated, Code::RepeatedKey).contains("`providers[0].api_keys[2]` is the same key as"));
+    assert_eq!(checked(&repeated).config.unwrap().models[0].provider.keys.len(), 2);
+    for (keys, words) in [
+        ("[]", "`providers[0].api_keys` is empty"),
+        (r#"["a",""]"#, "`providers[0].api_keys[1]` is empty"),
+        (r#"["a"],"api_key":"b""#, "`providers[0].api_keys` and `api_key` are both given"),
+        (r#"["a"],"api_key":"""#, "are both given"),
+    ] {
+        assert!(checked(&several(keys)).config.is_none(), "{keys}");
+        assert!(said(&several(keys), Code::BadValue).contains(words), "{keys}");
+    }
+    assert!(said(&several(r#"["a"," b"]"#), Code::BadHeader).contains("`providers[0].api_keys[1]`"));
+    assert!(said(&several(r#"["a","sk-..."]"#), Code::PlaceholderKey).contains("api_keys[1]"));
+    let own = several(r#"["a","b"]"#).replacen('{', r#"{"ak":"b","#, 1);
+    assert!(said(&own, Code::ReusedKey).contains("`providers[0].api_keys[1]` is the same as `ak`"));
+    let none = several("[]").replace(r#""api_keys":[],"#, "");
+    assert!(said(&none, Code::MissingKey).contains("missing key `api_key` in providers[0]"));
+}
+
+#[test]
+fn fallbacks_are_kept_in_order() {
+    let config = checked(&two(r#","fallbacks":["n"]"#, "")).config.unwrap();
+    let ids: Vec<String> = config.chain(&config.models[0]).iter().map(|m| m.id.clone()).collect();
+    assert_eq!(ids, ["m", "n"]);
+    assert_eq!(config.chain(&config.models[1]).len(), 1);
 }
 
 #[test]

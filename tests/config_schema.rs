@@ -142,6 +142,8 @@ fn it_says_what_check_config_says() {
             r#""vision": true, "tools": false, "reasoning": false, "extra_body": {"a": [1]}, "drop_params": [],"#,
         ),
         (true, r#""fallbacks": [],"#),
+        (true, r#""fallbacks": ["m"],"#),
+        (false, r#""fallbacks": "m","#),
         (false, r#""max_output_tokens": 0,"#),
         (false, r#""context_window": 1.5,"#),
         (false, r#""vision": "yes","#),
@@ -161,6 +163,15 @@ fn it_says_what_check_config_says() {
         (false, r#"{"providers": [{"base_url": "h", "api_key": "", "models": []}]}"#),
         (false, r#"{"providers": [{"base_url": "https://h?x", "api_key": "", "models": []}]}"#),
         (true, r#"{"providers": [{"base_url": "HTTP://h/v1", "api_key": "", "models": []}]}"#),
+        (true, r#"{"providers": [{"base_url": "http://h", "api_keys": ["a", "b"], "models": []}]}"#),
+        (false, r#"{"providers": [{"base_url": "http://h", "api_keys": [], "models": []}]}"#),
+        (false, r#"{"providers": [{"base_url": "http://h", "api_keys": ["a", ""], "models": []}]}"#),
+        (false, r#"{"providers": [{"base_url": "http://h", "api_keys": [1], "models": []}]}"#),
+        (
+            false,
+            r#"{"providers": [{"base_url": "http://h", "api_key": "c", "api_keys": ["a"], "models": []}]}"#,
+        ),
+        (false, r#"{"providers": [{"base_url": "http://h", "models": []}]}"#),
     ] {
         files.push((good, text.to_owned()));
     }

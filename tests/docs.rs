@@ -1,4 +1,5 @@
-//! docs/providers.md says what the profiles say, and what it tells people to paste is right.
+//! docs/providers.md says what the profiles say, and what it tells people to paste is right;
+//! docs/metrics.md lists every metric.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,10 +13,42 @@ use std::path::Path;
 
 use claude_proxy::config::{Severity, check};
 use claude_proxy::convert::Profile;
+use claude_proxy::observe::metrics::names;
 use serde_json::Value;
 
 fn providers() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md")).unwrap()
+    doc("providers.md")
+}
+
+fn doc(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
+}
+
+#[test]
+fn the_table_of_metrics_is_true() {
+    let text = doc("metrics.md");
+    let told: Vec<&str> = text.lines().filter(|l| l.starts_with("| `claude_proxy_")).collect();
+    let row = |name: &names::Name| {
+        let labels: Vec<String> = name.labels.iter().map(|l| format!("`{l}`")).collect();
+        format!("| `{}` | {} | {} | {} |", name.exposed(), name.kind.as_str(), labels.join(", "), name.help)
+    };
+    let rows: Vec<String> = names::ALL.iter().map(row).collect();
+    assert_eq!(told, rows, "expected:\n{}", rows.join("\n"));
+    for values in
+        [&names::RESULTS[..], &names::STAGES, &names::TOKEN_KINDS, &names::ENDPOINTS, &names::RELOAD_RESULTS]
+    {
+        for value in values {
+            assert!(text.contains(&format!("`{value}`")), "{value}");
+        }
+    }
+    // Queries name metrics that are there.
+    for word in text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|w| w.starts_with("claude_proxy_"))
+    {
+        let known = names::ALL.iter().any(|n| word == n.exposed() || word == format!("{}_bucket", n.base));
+        assert!(known, "{word}");
+    }
 }
 
 /// The table's row of a profile, made from its data.
@@ -75,7 +108,7 @@ fn every_config_can_be_pasted() {
             continue;
         };
         let json = json.split_once("```").unwrap().0;
-        let checked = check(json, &|_| Ok("a-real-looking-key-0123456789".to_owned()));
+        let checked = check(json, &|name| Ok(format!("a-real-looking-key-{name}")));
         let bad: Vec<_> = checked.findings.iter().filter(|f| f.severity != Severity::Note).collect();
         assert!(bad.is_empty(), "{title}: {bad:?}");
         profiles.extend(checked.config.unwrap().models.iter().map(|m| m.profile.name.clone()));

@@ -30,10 +30,18 @@ impl Source {
         Self { path, watched: args.watch, settling: Settling::new(print), host, port }
     }
 
-    /// Reads the file again whenever that is asked for; never ends. `stop` is told if a SIGHUP
-    /// means that the terminal is gone.
-    pub(super) async fn follow(mut self, reload: Reload, stop: UnboundedSender<()>) -> std::io::Result<()> {
-        let mut hangups = Hangups::listen()?;
+    /// Reads the file again whenever that is asked for, from now on; never ends. `stop` is told if
+    /// a SIGHUP means that the terminal is gone.
+    pub(super) fn follow(
+        self,
+        reload: Reload,
+        stop: UnboundedSender<()>,
+    ) -> std::io::Result<impl Future<Output = ()>> {
+        let hangups = Hangups::listen()?;
+        Ok(self.follow_all(hangups, reload, stop))
+    }
+
+    async fn follow_all(mut self, mut hangups: Hangups, reload: Reload, stop: UnboundedSender<()>) {
         // A log on a terminal is a person's; that of a service is somewhere else.
         let on_terminal = std::io::stderr().is_terminal();
         loop {
@@ -80,9 +88,13 @@ impl Source {
             }
             Err(LoadError::Invalid { findings, .. }) => {
                 tell(&file, findings.iter());
+                reload.refused();
                 Some(format!("{file} has errors"))
             }
-            Err(e) => Some(e.to_string()),
+            Err(e) => {
+                reload.refused();
+                Some(e.to_string())
+            }
         };
         if let Some(why) = refused {
             let generation = reload.generation();

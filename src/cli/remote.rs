@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::config::Provider;
+use crate::config::{Provider, Secret};
 use crate::upstream::{Client, Fault, Limits};
 
 /// Longest list that is read, in bytes: OpenRouter's has more than 500 kB.
@@ -31,23 +31,41 @@ pub(super) struct Listed {
     pub(super) context_window: Option<u64>,
 }
 
-/// Asks the provider for its list.
+/// Asks the provider for its list, with the first of its keys that is not refused.
 pub(super) async fn list(client: &Client, provider: &Provider, limits: Limits) -> Listing {
     let host = provider.base_url.to_ascii_lowercase();
     if host.contains(".azure.com") {
         return Listing::None("Azure lists models, not deployments".to_owned());
     }
-    let told = |fault: &Fault| fault.to_string();
-    let mut answer = match client.get(provider, &provider.models_url, limits).await {
+    let mut list = Listing::Failed(String::new());
+    for key in &provider.keys {
+        let (status, found) = list_with(client, provider, key, limits).await;
+        list = found;
+        if !matches!(status, Some(401..=403 | 429)) {
+            break;
+        }
+    }
+    list
+}
+
+/// Asks with one key; also tells the status of the answer.
+async fn list_with(
+    client: &Client,
+    provider: &Provider,
+    key: &Secret,
+    limits: Limits,
+) -> (Option<u16>, Listing) {
+    let told = |fault: &Fault| (None, Listing::Failed(fault.to_string()));
+    let mut answer = match client.get_with(provider, key, &provider.models_url, limits).await {
         Ok(answer) => answer,
-        Err(fault) => return Listing::Failed(told(&fault)),
+        Err(fault) => return told(&fault),
     };
     let until = Instant::now() + limits.answer;
     let body = match answer.body.rest(bytes::Bytes::new(), MAX_LIST, until, limits.answer).await {
         Ok(body) => body,
-        Err(fault) => return Listing::Failed(told(&fault)),
+        Err(fault) => return told(&fault),
     };
-    match answer.status {
+    let list = match answer.status {
         200..=299 => match serde_json::from_slice(&body).ok().as_ref().and_then(read) {
             Some(list) => Listing::Known(list),
             None => Listing::None("what it answered is no list of models".to_owned()),
@@ -58,7 +76,8 @@ pub(super) async fn list(client: &Client, provider: &Provider, limits: Limits) -
             provider.blot(&mut words);
             Listing::Failed(format!("HTTP {status}: {words}"))
         }
-    }
+    };
+    (Some(answer.status), list)
 }
 
 /// Every spelling of a list: OpenAI's, a bare array (Together), `models` (Ollama, Gemini).

@@ -46,9 +46,11 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
             printer.note(format_args!("Every exchange is written to {dir}, texts included, keys removed"));
             bound.capture(Arc::clone(capture));
         }
-        announce(&config, bound.addr(), printer);
+        let addr = bound.addr();
+        let serving = until_signalled(bound, source)?;
+        announce(&config, addr, printer);
         tokio::select! {
-            ended = until_signalled(bound, source) => ended?,
+            ended = serving => ended?,
             ended = upstream(demo) => ended?,
         }
         if let Some(capture) = capture {
@@ -103,16 +105,22 @@ pub(super) fn demo_config(demo: &Demo) -> anyhow::Result<Config> {
     checked.config.context("internal error: the demo's configuration is not valid")
 }
 
-/// Serves until SIGTERM or SIGINT, twice for at once.
-async fn until_signalled(bound: Bound, source: Source) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, twice for at once. From now on signals are heard: before
+/// anybody is told that the server is there.
+fn until_signalled(
+    bound: Bound,
+    source: Source,
+) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
     let (stop, stopped) = unbounded_channel();
-    let reloads = source.follow(bound.reload(), stop.clone());
+    let reloads = source.follow(bound.reload(), stop.clone())?;
     let signals = forward_signals(stop)?;
-    tokio::select! {
-        ended = bound.run(stopped) => Ok(ended?),
-        ended = reloads => Ok(ended?),
-        () = signals => Ok(()),
-    }
+    Ok(async {
+        tokio::select! {
+            ended = bound.run(stopped) => ended,
+            () = reloads => Ok(()),
+            () = signals => Ok(()),
+        }
+    })
 }
 
 /// Passes each signal on; never ends.
@@ -122,11 +130,14 @@ fn forward_signals(stop: UnboundedSender<()>) -> std::io::Result<impl Future<Out
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
+        let mut what = "no new requests, running ones may finish";
         loop {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM: no new requests, running ones may finish"),
-                _ = interrupt.recv() => tracing::info!("SIGINT: no new requests, running ones may finish"),
-            }
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!("{name}: {what}");
+            what = "ending now";
             let _ = stop.send(());
         }
     })

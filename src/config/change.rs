@@ -91,6 +91,7 @@ fn is_same_model(a: &Model, b: &Model) -> bool {
         && a.display_name == b.display_name
         && a.profile == b.profile
         && a.spec == b.spec
+        && a.fallbacks == b.fallbacks
 }
 
 fn providers_changed(old: &Config, new: &Config) -> Vec<String> {

@@ -66,6 +66,7 @@ codes! {
     OpenWithoutKey = "open-without-key", Warning, "Other machines can reach the proxy and need no key";
     PlaceholderKey = "placeholder-key", Warning, "The key is one that documentation shows, not a real one";
     ReusedKey = "reused-key", Warning, "An upstream's key is also the key of the proxy's clients";
+    RepeatedKey = "repeated-key", Warning, "`api_keys` has the same key twice; it counts once";
     ReadableByOthers = "readable-by-others", Warning, "The file holds keys and every user of the machine may read it";
     SlowPing = "slow-ping", Warning, "Pings come too late to keep a client waiting";
     IdleBeyondClient = "idle-beyond-client", Warning, "Clients give up before the proxy does (a note if pings keep them waiting)";

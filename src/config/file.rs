@@ -15,7 +15,7 @@ use super::tree::Node;
 /// Declares an object of the file: its keys, which of them are required, their types, their
 /// defaults, and what else JSON Schema can say of them.
 ///
-/// `asked` is optional as far as this type goes, but an editor should ask for it.
+/// Of those that are `either`, one has to be there; this type does not look after that.
 macro_rules! shape {
     ($(#[doc = $doc:literal])* $name:ident { $(
         $(#[doc = $fdoc:literal])*
@@ -58,7 +58,8 @@ macro_rules! shape {
                     shape!(asked $need),
                     json!({ $("default": $default)? }),
                     shape!(more $($more)?),
-                );)+
+                );
+                shape!(either $need object stringify!($key));)+
                 object.into_schema()
             }
         }
@@ -66,13 +67,13 @@ macro_rules! shape {
     (required required) => { true };
     (required $need:ident) => { false };
     (asked optional) => { false };
+    (asked either) => { false };
     (asked $need:ident) => { true };
+    (either either $object:ident $key:expr) => { $object.either($key) };
+    (either $need:ident $object:ident $key:expr) => {};
     (more) => { json!({}) };
     (more $more:tt) => { json!($more) };
 }
-
-/// Said of what this version does not do.
-const LATER: &str = "Not supported yet: an error says so.";
 
 shape! {
     /// The configuration of claude-proxy. Any string may hold `${NAME}`, which is replaced by that environment
@@ -137,10 +138,10 @@ shape! {
         },
         /// Appended to `base_url`. `/chat/completions` is the default if that ends in a version such as `/v1`.
         optional completions_path: String = "/v1/chat/completions" => {"pattern": "^/[^#]*$|\\$\\{"},
-        /// Sent as `Authorization: Bearer`; "" sends no header (local servers).
-        asked api_key: String => {"examples": ["${API_KEY}"]},
-        /// Several keys instead of `api_key`.
-        optional api_keys: Vec<At<String>> => {"deprecated": true, "$comment": (LATER)},
+        /// Sent as `Authorization: Bearer`; "" sends no header (local servers). Several go into `api_keys` instead.
+        either api_key: String => {"examples": ["${API_KEY}"]},
+        /// Several keys instead of `api_key`, used in turn. One that the upstream refuses rests, and another is used.
+        either api_keys: Vec<At<String>> => {"minItems": 1, "items": {"type": "string", "minLength": 1}, "examples": [["${API_KEY_1}", "${API_KEY_2}"]]},
         /// How the upstream deviates from OpenAI's API. `auto` goes by host name, then by model name, and falls
         /// back to `generic`.
         optional profile: String = "auto" => {"anyOf": [{"enum": (profile_names())}, {"pattern": "\\$\\{"}]},
@@ -182,7 +183,7 @@ shape! {
         /// False: reasoning is neither asked for nor sent back. By profile if not set.
         optional reasoning: bool,
         /// Model ids tried in order when this one fails before its first byte.
-        optional fallbacks: Vec<At<String>> = json!([]) => {"deprecated": true, "$comment": (LATER)},
+        optional fallbacks: Vec<At<String>> = json!([]),
         /// Merged into the upstream request, last.
         optional extra_body: Map<String, Value> = json!({}),
         /// Names of fields that are removed from the upstream request, last.

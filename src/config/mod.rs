@@ -8,6 +8,7 @@ pub mod check;
 pub mod code;
 mod default;
 mod expand;
+mod fallbacks;
 mod file;
 pub mod finding;
 mod identity;
@@ -100,8 +101,9 @@ pub struct Provider {
     pub completions_url: String,
     /// Where the upstream's model list is.
     pub models_url: String,
-    /// Sent as `Authorization: Bearer`; empty: no header.
-    pub api_key: Secret,
+    /// Sent as `Authorization: Bearer`, in turn. Never empty: an upstream that asks for none has
+    /// one empty key, for which no header is sent.
+    pub keys: Vec<Secret>,
     /// Extra request headers.
     pub headers: Vec<(String, Secret)>,
     /// Trusted beside the system's certificates.
@@ -116,9 +118,16 @@ impl Provider {
         self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
     }
 
-    /// Blots the key and the values of the headers out of the provider's own words.
+    /// The first of its keys; an empty one if there is none.
+    pub fn first_key(&self) -> &Secret {
+        self.keys.first().unwrap_or(&secret::NONE)
+    }
+
+    /// Blots the keys and the values of the headers out of the provider's own words.
     pub fn blot(&self, words: &mut String) {
-        self.api_key.blot(words);
+        for key in &self.keys {
+            key.blot(words);
+        }
         for (_, value) in &self.headers {
             value.blot(words);
         }
@@ -129,7 +138,7 @@ impl Provider {
 }
 
 /// One model, as clients name it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The name that clients use.
     pub id: String,
@@ -141,6 +150,8 @@ pub struct Model {
     pub profile: &'static Profile,
     /// What the configuration says of it.
     pub spec: ModelSpec,
+    /// Ids of the models that are asked when this one fails before its first byte.
+    pub fallbacks: Vec<String>,
 }
 
 impl Config {
@@ -159,7 +170,7 @@ impl Config {
         let theirs = self.models.iter().flat_map(move |m| {
             let headers = m.provider.headers.iter().filter(move |(name, _)| is_key(name));
             let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
-            headers.map(|(_, value)| value).chain([&m.provider.api_key]).chain(proxy)
+            headers.map(|(_, value)| value).chain(&m.provider.keys).chain(proxy)
         });
         self.ak.iter().chain(theirs)
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::code::Code;
 use super::expand::Env;
+use super::fallbacks::Fallbacks;
 use super::file;
 use super::finding::{Findings, Severity, Spot};
 use super::keys::Key;
 use super::read::{At, Entries};
 use super::suggest::did_you_mean;
-use super::unbuilt::{self, Fallbacks};
+use super::unbuilt;
 use super::url::{self, Base};
 use super::{Model, Provider, Proxy, Roots, Secret, network, options, proxy};
 use crate::convert::{ModelSpec, Profile};
@@ -72,10 +73,7 @@ impl Models {
             let spot = (&(span.start..span.start + 1), &*format!("{path}.api_key"));
             findings.add(Code::MissingKey, spot, message, "\"\" if the upstream needs none");
         }
-        if let Some(at) = &file.api_key {
-            check_header_value(&at.value, &format!("`{}`", at.path), at.spot(), findings);
-            self.keys.push(Key::new(at));
-        }
+        let keys = self.keys(&file, findings);
         if let Some(at) = &file.name {
             check_name(at, findings);
         }
@@ -96,7 +94,7 @@ impl Models {
                 base_url: base.url.clone(),
                 completions_url: format!("{}{completions}", base.url),
                 models_url: base.models_url(&completions),
-                api_key: Secret::new(file.api_key.map(|k| k.value).unwrap_or_default()),
+                keys,
                 headers,
                 roots,
                 proxy,
@@ -105,6 +103,56 @@ impl Models {
         for model in models.map(|m| m.value).unwrap_or_default() {
             self.model(model, provider.as_ref().zip(base.as_ref()), profile, findings);
         }
+    }
+
+    /// The keys of `api_key` or `api_keys`, checked; one that is empty if there are none.
+    fn keys(&mut self, file: &file::Provider, findings: &mut Findings) -> Vec<Secret> {
+        let mut keys: Vec<Secret> = Vec::new();
+        if let Some(at) = &file.api_key {
+            check_header_value(&at.value, &format!("`{}`", at.path), at.spot(), findings);
+            self.keys.push(Key::new(at));
+            keys.push(Secret::new(at.value.clone()));
+        }
+        let Some(several) = &file.api_keys else {
+            return if keys.is_empty() { vec![Secret::default()] } else { keys };
+        };
+        let path = &several.path;
+        if file.api_key.is_some() {
+            let message = format!("`{path}` and `api_key` are both given");
+            findings.add(
+                Code::BadValue,
+                several.spot(),
+                message,
+                "put all keys into `api_keys`, and remove `api_key`",
+            );
+        }
+        if several.value.is_empty() {
+            let message = format!("`{path}` is empty");
+            findings.add(
+                Code::BadValue,
+                several.spot(),
+                message,
+                "if the upstream needs no key: `\"api_key\": \"\"`",
+            );
+        }
+        for at in &several.value {
+            if at.value.is_empty() {
+                let message = format!("`{}` is empty", at.path);
+                findings.add(Code::BadValue, at.spot(), message, "put a key there, or remove it");
+            }
+            check_header_value(&at.value, &format!("`{}`", at.path), at.spot(), findings);
+            self.keys.push(Key::new(at));
+            let key = Secret::new(at.value.clone());
+            match keys.iter().position(|k| *k == key) {
+                Some(first) if file.api_key.is_none() => {
+                    let message = format!("`{}` is the same key as `{path}[{first}]`", at.path);
+                    findings.add(Code::RepeatedKey, at.spot(), message, "remove it: it counts once");
+                }
+                Some(_) => {}
+                None => keys.push(key),
+            }
+        }
+        keys
     }
 
     /// Notes the provider's name, and whether another has it.
@@ -143,7 +191,7 @@ impl Models {
         named: Option<&'static Profile>,
         findings: &mut Findings,
     ) {
-        let mut file = model.value;
+        let file = model.value;
         for limit in [&file.max_output_tokens, &file.context_window].into_iter().flatten() {
             if limit.value == 0 {
                 let message = format!("`{}` has to be 1 or more", limit.path);
@@ -161,8 +209,8 @@ impl Models {
             options::check(&file, profile, findings);
         }
         let id = file.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
-        if let Some(fallbacks) = file.fallbacks.take() {
-            self.fallbacks.add(&id, fallbacks, findings);
+        if let Some(fallbacks) = &file.fallbacks {
+            self.fallbacks.add(&id, fallbacks);
         }
         let Some(At { value: id, span, path }) = file.id else { return };
         if let Some(first) = self.first.get(&id) {
@@ -188,6 +236,7 @@ impl Models {
                 extra_body: file.extra_body.map(|m| m.value).unwrap_or_default(),
                 drop_params: file.drop_params.into_iter().flat_map(|d| d.value).map(|d| d.value).collect(),
             },
+            fallbacks: file.fallbacks.into_iter().flat_map(|f| f.value).map(|f| f.value).collect(),
         });
     }
 }

@@ -12,6 +12,7 @@ use super::suggest::did_you_mean;
 use super::tree::{Member, Node, Value};
 
 /// A value and where it stood.
+#[derive(Clone)]
 pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) span: Range<usize>,

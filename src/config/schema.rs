@@ -21,6 +21,8 @@ pub(super) struct Object {
     description: String,
     properties: Map<String, Value>,
     required: Vec<&'static str>,
+    /// Exactly one of these has to be there.
+    either: Vec<&'static str>,
 }
 
 impl Object {
@@ -32,7 +34,12 @@ impl Object {
             let description = "The JSON Schema of this file, for editors.";
             properties.insert("$schema".to_owned(), json!({"description": description, "type": "string"}));
         }
-        Self { title, description: prose(doc), properties, required: Vec::new() }
+        Self { title, description: prose(doc), properties, required: Vec::new(), either: Vec::new() }
+    }
+
+    /// Exactly one of the keys for which this is called has to be there.
+    pub(super) fn either(&mut self, name: &'static str) {
+        self.either.push(name);
     }
 
     /// Adds a key: its doc comment, its type, whether it has to be there, its default, and what
@@ -73,15 +80,20 @@ impl Object {
     /// The schema. Other keys are refused: `serve` ignores them with a warning, but who edits
     /// the file wants to know.
     pub(super) fn into_schema(self) -> Schema {
-        let Self { title, description, properties, required } = self;
-        json_schema!({
+        let Self { title, description, properties, required, either } = self;
+        let mut schema = json_schema!({
             "title": title,
             "description": description,
             "type": "object",
             "properties": properties,
             "required": required,
             "additionalProperties": false,
-        })
+        });
+        if !either.is_empty() {
+            let each: Vec<Value> = either.iter().map(|name| json!({"required": [name]})).collect();
+            schema.insert("oneOf".to_owned(), each.into());
+        }
+        schema
     }
 }
 

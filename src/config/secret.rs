@@ -1,5 +1,8 @@
 //! Keys that never show themselves.
 
+/// No key at all.
+pub(super) static NONE: Secret = Secret(String::new());
+
 /// A key. Its `Debug` and `Display` never show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);

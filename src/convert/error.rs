@@ -48,12 +48,17 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         && let Some(message) = overflow::reword(&message, code, value.as_ref(), context)
             .or_else(|| output_limit::reword(&message, context))
     {
-        return ApiError::invalid_request(message);
+        let mut error = ApiError::invalid_request(message);
+        error.upstream_status = Some(400);
+        return error;
     }
     // llama.cpp's server calls it its own fault; clients would send the image again and again.
     let status = if status == 500 && message.contains("image input is not supported") { 400 } else { status };
+    let status = if status == 400 && is_about_the_key(&message, &codes) { 401 } else { status };
+    let upstream_status = (!vague).then_some(status);
     let (status, kind) = mapped(status);
     let mut error = ApiError::new(status, kind, message);
+    error.upstream_status = upstream_status;
     if status == 401 {
         // Clients take "x-api-key" for a word about their own key.
         let words = without_header_name(&error.message);
@@ -65,6 +70,15 @@ pub fn error(status: u16, body: &[u8], provider: &str, context: Option<&ReplyCon
         error.should_retry = Some(false);
     }
     error
+}
+
+/// Google and xAI refuse a wrong key with 400.
+fn is_about_the_key(message: &str, codes: &[String]) -> bool {
+    let message = message.to_ascii_lowercase();
+    codes.iter().any(|code| code == "invalid_api_key")
+        || ["api key not valid", "incorrect api key provided", "invalid api key"]
+            .iter()
+            .any(|words| message.starts_with(words))
 }
 
 /// An error inside an answer that began with HTTP status 200.
@@ -272,6 +286,24 @@ mod tests {
                 "the key of provider `zai` was refused by the upstream: invalid API key é"
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_with_400_is_401() {
+        for body in [
+            r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***. See the console."}"#,
+            r#"{"error":{"message":"m","code":"invalid_api_key"}}"#,
+        ] {
+            let error = error(400, body.as_bytes(), "p", None);
+            assert_eq!(
+                (error.status, error.upstream_status, error.should_retry),
+                (401, Some(401), Some(false))
+            );
+            assert!(error.message.starts_with("the key of provider `p` was refused"), "{}", error.message);
+        }
+        let other = br#"{"error":{"message":"tool `x`: invalid API key in schema"}}"#;
+        assert_eq!(error(400, other, "p", None).status, 400);
     }
 
     #[test]

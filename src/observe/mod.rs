@@ -1,10 +1,12 @@
-//! What the operator sees: log lines and their field names. A leaf: imports no other layer.
+//! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
 pub mod log;
+pub mod metrics;
 mod plain;
 pub mod record;
 
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
+pub use metrics::Metrics;
 pub use record::{Outcome, Record};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::capture::Exchange;
+use super::metrics::ModelMeter;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +23,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::ClientGone => "client_gone",
             Self::Done => "done",
@@ -45,6 +46,14 @@ pub struct Record {
     pub provider: String,
     /// The model as the provider names it.
     pub remote: String,
+    /// Requests sent upstream for it, all told; 0: it never got that far.
+    pub attempts: u32,
+    /// Second attempts at one model with one key.
+    pub retries: u32,
+    /// How often another key was taken because one was refused.
+    pub rotations: u32,
+    /// How many models the request was passed on to after the first.
+    pub fallbacks: u32,
     /// A stream was asked for.
     pub stream: bool,
     /// HTTP status of our answer; 0: none was sent.
@@ -69,6 +78,14 @@ pub struct Record {
     pub error: String,
     /// Where its bodies are kept, with `--capture`.
     pub capture: Option<Arc<Exchange>>,
+    /// Bytes of its body.
+    pub received: u64,
+    /// Bytes of the answer's body.
+    pub sent: u64,
+    /// Counts it: of the model that was asked last. None: nobody counts.
+    pub meter: Option<Arc<ModelMeter>>,
+    /// Counts its stream, while it runs.
+    streaming: Option<Arc<ModelMeter>>,
 }
 
 impl Record {
@@ -79,6 +96,10 @@ impl Record {
             model: String::new(),
             provider: String::new(),
             remote: String::new(),
+            attempts: 0,
+            retries: 0,
+            rotations: 0,
+            fallbacks: 0,
             stream: false,
             status: 0,
             began: Instant::now(),
@@ -91,6 +112,44 @@ impl Record {
             outcome: Outcome::default(),
             error: String::new(),
             capture: None,
+            received: 0,
+            sent: 0,
+            meter: None,
+            streaming: None,
+        }
+    }
+
+    /// The same is asked once more.
+    pub fn retry(&mut self) {
+        self.retries += 1;
+        if let Some(meter) = &self.meter {
+            meter.retries();
+        }
+    }
+
+    /// Another key is taken.
+    pub fn rotate(&mut self) {
+        self.rotations += 1;
+        if let Some(meter) = &self.meter {
+            meter.rotates();
+        }
+    }
+
+    /// Another model is asked instead of the one that was.
+    pub fn fall_back(&mut self) {
+        self.fallbacks += 1;
+        if let Some(meter) = &self.meter {
+            meter.falls_back();
+        }
+    }
+
+    /// The answer is a stream, and it has begun.
+    pub fn begin_stream(&mut self) {
+        if self.streaming.is_none()
+            && let Some(meter) = &self.meter
+        {
+            meter.stream_begins();
+            self.streaming = Some(Arc::clone(meter));
         }
     }
 
@@ -110,10 +169,21 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.outcome = Outcome::Panicked;
+            // What its client gets, if it has no head yet.
+            if self.status == 0 {
+                self.status = 500;
+            }
+        }
+        if let Some(meter) = self.streaming.take() {
+            meter.stream_ends();
+        }
+        if let Some(meter) = self.meter.take() {
+            meter.ended(self);
         }
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
                 meta.status = self.status;
+                meta.attempts = self.attempts;
                 self.outcome.as_str().clone_into(&mut meta.outcome);
                 meta.error.clone_from(&self.error);
                 meta.warnings.clone_from(&self.warnings);
@@ -125,6 +195,10 @@ impl Drop for Record {
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
+            attempts = self.attempts,
+            retries = self.retries,
+            rotations = self.rotations,
+            fallbacks = self.fallbacks,
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),

@@ -49,7 +49,17 @@ impl Gate {
         Self { running: Arc::clone(&self.running), most }
     }
 
+    /// Most that may run.
+    pub(super) fn limit(&self) -> usize {
+        self.most
+    }
+
     /// How many run now.
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Tells how many run, whenever it is asked.
     pub(super) fn load(&self, unfinished: &Unfinished) -> Load {
         Load { running: Arc::clone(&self.running), unfinished: unfinished.clone() }
     }

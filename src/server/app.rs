@@ -19,14 +19,18 @@ use super::auth::{Failures, Key};
 use super::drain::Drain;
 use super::ids::Ids;
 use super::intake::Unfinished;
+use super::meters::Meters;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
 use super::talk::Talk;
 use super::tls::Certificate;
+use super::upstreams::Upstreams;
 use super::{count_tokens, messages, models, probe};
-use crate::config::{Config, Provider};
-use crate::observe::Capture;
-use crate::upstream::{Client, Endpoint, TlsError, Transports};
+use crate::config::Config;
+use crate::observe::{Capture, Metrics};
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
+use crate::upstream::{TlsError, Transports};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
@@ -43,6 +47,10 @@ pub(super) struct Shared {
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// How providers and keys fare; a reload takes it along.
+    pub(super) health: Arc<Health>,
+    pub(super) budget: Budget,
 }
 
 impl Shared {
@@ -73,38 +81,20 @@ pub(super) struct Worker {
     pub(super) drain: Drain,
     pub(super) counting: Arc<Semaphore>,
     pub(super) capture: Option<Arc<Capture>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) meters: Meters,
+    /// The number of its configuration.
+    pub(super) generation: u64,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
-    served: Vec<Served>,
-}
-
-/// A provider, ready to be asked. Each has connections of its own, which end with it.
-struct Served {
-    provider: Arc<Provider>,
-    client: Client,
-    endpoint: Result<Endpoint, ApiError>,
+    pub(super) budget: Budget,
+    pub(super) upstreams: Upstreams,
 }
 
 impl Worker {
-    /// `before`: the worker that this one follows. Connections that the new configuration would
-    /// open in the same way are used further.
-    pub(super) fn new(shared: &Shared, before: Option<&Self>) -> Self {
-        let mut served: Vec<Served> = Vec::new();
-        for model in &shared.config.models {
-            let provider = &model.provider;
-            if served.iter().any(|s| Arc::ptr_eq(&s.provider, provider)) {
-                continue;
-            }
-            let (way, connect) = (shared.transports.to(provider), shared.config.connect_timeout);
-            let kept = before.and_then(|before| {
-                let known =
-                    before.served.iter().find(|s| s.provider.completions_url == provider.completions_url);
-                known.filter(|s| s.client.connects_like(&way, connect)).map(|s| s.client.clone())
-            });
-            let client = kept.unwrap_or_else(|| Client::new(&way, connect));
-            let endpoint = client.endpoint(provider).map_err(|f| f.api_error(&provider.name));
-            served.push(Served { provider: Arc::clone(provider), client, endpoint });
-        }
+    /// `before`: the worker that this one follows.
+    pub(super) fn new(shared: &Shared, generation: u64, before: Option<&Self>) -> Self {
+        let upstreams = Upstreams::new(shared, before.map(|b| &b.upstreams));
         Self {
             config: Arc::clone(&shared.config),
             key: shared.key.clone(),
@@ -114,17 +104,13 @@ impl Worker {
             drain: shared.drain.clone(),
             counting: Arc::clone(&shared.counting),
             capture: shared.capture.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            meters: Meters::new(&shared.config, &shared.metrics),
+            generation,
             ids: Ids::default(),
             scratch: RefCell::default(),
-            served,
-        }
-    }
-
-    pub(super) fn endpoint(&self, provider: &Arc<Provider>) -> Result<&Endpoint, ApiError> {
-        match self.served.iter().find(|s| Arc::ptr_eq(&s.provider, provider)) {
-            Some(Served { endpoint: Ok(endpoint), .. }) => Ok(endpoint),
-            Some(Served { endpoint: Err(error), .. }) => Err(error.clone()),
-            None => Err(ApiError::new(500, ErrorKind::Api, "internal error: provider without endpoint")),
+            budget: shared.budget.clone(),
+            upstreams,
         }
     }
 }
@@ -134,15 +120,21 @@ impl Worker {
 pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let answering = request.conn_data::<Rc<Talk>>().map(|talk| talk.answer(request.headers()));
     let id = worker.ids.request_id();
-    let routed = AssertUnwindSafe(route(&worker, &request, payload, &id)).catch_unwind().await;
+    let (path, doubled) = tidy(request.uri().path());
+    if doubled {
+        warn_doubled();
+    }
+    let routed = AssertUnwindSafe(route(&worker, &request, &path, payload, &id)).catch_unwind().await;
     let mut answer = match routed {
         Ok(Ok(answer)) => answer,
         Ok(Err(refusal)) => refusal.answer(&id),
         Err(_) => {
+            worker.metrics.panicked();
             let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
             Refusal::from(error).answer(&id)
         }
     };
+    worker.metrics.responded(endpoint(&path), answer.status().as_u16());
     // Its client is to go elsewhere next time.
     if worker.drain.is_draining() {
         answer.head_mut().set_connection_type(ConnectionType::Close);
@@ -162,40 +154,53 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
 async fn route(
     worker: &Rc<Worker>,
     request: &HttpRequest,
+    path: &str,
     payload: Payload,
     id: &str,
 ) -> Result<HttpResponse, Refusal> {
     #[cfg(test)]
     super::tests::trip(request.uri().path().as_bytes());
-    let (path, doubled) = tidy(request.uri().path());
     if let Some(key) = &worker.key
-        && (path == "/v1" || path.starts_with("/v1/"))
+        && (path == "/v1" || path.starts_with("/v1/") || path == "/metrics")
     {
         key.check(request.headers()).inspect_err(|_| worker.failures.note(request.peer_addr()))?;
-    }
-    if doubled {
-        warn_doubled();
     }
     let method = request.method();
     let get = method == Method::GET || method == Method::HEAD;
     let post = method == Method::POST;
-    match path.as_ref() {
+    match path {
         "/v1/messages" if post => messages::messages(worker, request, payload, id).await,
         "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload).await,
-        "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, &path, "POST")),
+        "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, path, "POST")),
         "/v1/models" if get => {
             Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
-        "/ready" if get => Ok(probe::ready(&worker.drain)),
-        "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" => {
-            Err(not_allowed(method, &path, "GET, HEAD"))
+        "/ready" if get => Ok(probe::ready(worker)),
+        "/metrics" if get => Ok(probe::metrics(worker)),
+        "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" | "/metrics" => {
+            Err(not_allowed(method, path, "GET, HEAD"))
         }
         other => match other.strip_prefix("/v1/models/") {
             Some(model) if get => Ok(json(models::one(&worker.config, model)?)),
-            Some(_) => Err(not_allowed(method, &path, "GET, HEAD")),
+            Some(_) => Err(not_allowed(method, path, "GET, HEAD")),
             None => Err(not_found(other)),
         },
+    }
+}
+
+/// What the answer is counted as; one of [`names::ENDPOINTS`].
+///
+/// [`names::ENDPOINTS`]: crate::observe::metrics::names::ENDPOINTS
+fn endpoint(path: &str) -> &'static str {
+    match path {
+        "/v1/messages" => "messages",
+        "/v1/messages/count_tokens" => "count_tokens",
+        "/" | "/status" | "/health" | "/api/hello" => "health",
+        "/ready" => "ready",
+        "/metrics" => "metrics",
+        path if path == "/v1/models" || path.starts_with("/v1/models/") => "models",
+        _ => "other",
     }
 }
 
@@ -246,7 +251,26 @@ fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::tidy;
+    use super::{endpoint, tidy};
+    use crate::observe::metrics::names;
+
+    #[test]
+    fn paths_from_outside_are_no_labels() {
+        for (path, want) in [
+            ("/v1/messages", "messages"),
+            ("/v1/messages/count_tokens", "count_tokens"),
+            ("/v1/models", "models"),
+            ("/v1/models/whatever", "models"),
+            ("/", "health"),
+            ("/ready", "ready"),
+            ("/metrics", "metrics"),
+            ("/v1/modelsx", "other"),
+            ("/wp-login.php", "other"),
+        ] {
+            assert_eq!(endpoint(path), want, "{path}");
+            assert!(names::ENDPOINTS.contains(&want));
+        }
+    }
 
     #[test]
     fn slashes_and_doubled_versions_do_no_harm() {

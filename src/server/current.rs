@@ -61,7 +61,7 @@ pub(super) struct Newest {
 impl Newest {
     pub(super) fn new(current: Current) -> Self {
         let (generation, shared) = current.get();
-        let worker = RefCell::new(Rc::new(Worker::new(&shared, None)));
+        let worker = RefCell::new(Rc::new(Worker::new(&shared, generation, None)));
         Self { current, generation: Cell::new(generation), worker }
     }
 
@@ -69,7 +69,7 @@ impl Newest {
     pub(super) fn worker(&self) -> Rc<Worker> {
         if self.current.generation() != self.generation.get() {
             let (generation, shared) = self.current.get();
-            let next = Rc::new(Worker::new(&shared, Some(&self.worker.borrow())));
+            let next = Rc::new(Worker::new(&shared, generation, Some(&self.worker.borrow())));
             self.worker.replace(next);
             self.generation.set(generation);
         }

@@ -18,6 +18,11 @@ impl Ids {
         self.key.hash_one(n)
     }
 
+    /// From 0 to 1.
+    pub(super) fn luck(&self) -> f64 {
+        (self.random() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// `req_` and 24 letters and digits.
     pub(super) fn request_id(&self) -> String {
         const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -20,6 +20,8 @@ use super::reload::Reload;
 use super::tls::Certificate;
 use crate::config::Config;
 use crate::observe::Capture;
+use crate::upstream::health::Health;
+use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
@@ -91,6 +93,9 @@ impl Server {
             drain: Drain::default(),
             counting: Arc::new(Semaphore::new(2)),
             capture: None,
+            metrics: Arc::default(),
+            health: Arc::default(),
+            budget: Budget::default(),
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, current: Current::new(shared) })
@@ -114,6 +119,11 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.current.amend(|shared| shared.capture = Some(capture));
+    }
+
+    /// Lets a provider or key that fails rest so long the first time, instead of 30 s.
+    pub fn rest(&mut self, first: Duration) {
+        self.current.amend(|shared| shared.health = Arc::new(Health::resting_for(first)));
     }
 
     /// Cuts clients that acknowledge nothing for `limit`, instead of for a minute.

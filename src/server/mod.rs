@@ -2,27 +2,32 @@
 
 mod admit;
 mod app;
+mod attempt;
 mod auth;
 mod clocks;
 mod connection;
 mod count_tokens;
 mod current;
 mod drain;
+mod failover;
 mod front;
 mod ids;
 mod intake;
 mod listen;
 mod messages;
+mod meters;
 mod models;
 mod probe;
 mod pump;
 mod reload;
 mod reply;
+mod source;
 mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
 mod tls;
+mod upstreams;
 mod whole;
 
 pub use admit::Load;

@@ -1,10 +1,9 @@
 //! A streamed answer: upstream bytes in, Anthropic events out.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -12,36 +11,24 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::futures::OwnedNotified;
 
 use super::admit::Permit;
-use super::app::Worker;
-use super::clocks::{Clocks, Due, Phase};
+use super::clocks::Due;
 use super::drain::shutting_down;
-use super::reply::Refusal;
-use crate::config::Model;
-use crate::convert::{Feed, Form, ReplyContext, Summary, UpstreamEnd};
+use super::source::{BATCH, Opened, Source, Step};
+use crate::convert::{Summary, UpstreamEnd};
 use crate::observe::{Outcome, Record, log};
-use crate::upstream::body::MAX_WHOLE;
-use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::sse::PING;
-
-/// Output that is collected before it is passed on although the upstream has more.
-const BATCH: usize = 64 * 1024;
 
 /// The body of a streamed answer.
 ///
 /// Dropping it, which is what actix does when the client goes, drops the upstream connection,
 /// the permit and the request's log line with it.
 pub(super) struct Pump {
-    worker: Rc<Worker>,
-    model: Arc<Model>,
-    upstream: Option<Body>,
-    feed: Feed,
-    clocks: Clocks,
+    source: Source,
     deadline: Pin<Box<OwnedNotified>>,
     watching: bool,
     /// What was ready before the body was asked for.
     opening: Vec<u8>,
-    committed: bool,
     over: bool,
     /// The translator panicked: it is not asked for a summary either.
     broken: bool,
@@ -49,95 +36,30 @@ pub(super) struct Pump {
     _permit: Permit,
 }
 
-/// How far one look at the upstream came.
-enum Step {
-    /// There may be more later.
-    Waiting,
-    /// There is more, but enough for one chunk.
-    Batch,
-    /// That was all.
-    Over,
-}
-
 impl Pump {
-    /// For an answer whose head is here.
-    pub(super) fn new(
-        worker: Rc<Worker>,
-        model: Arc<Model>,
-        answer: Answer,
-        context: ReplyContext,
-        record: Record,
-        permit: Permit,
-    ) -> Self {
-        let clocks = Clocks::new(&worker.config, answer.began);
-        let deadline = worker.drain.deadline();
-        Self {
-            model,
-            feed: Feed::new(answer.content_type(), context),
-            upstream: Some(answer.body),
-            clocks,
+    /// For a stream that has begun; its head goes out now.
+    pub(super) fn new(opened: Opened, mut record: Record, permit: Permit) -> Self {
+        let Opened { source, events, broken } = opened;
+        record.status = 200;
+        record.mark_first_byte();
+        record.begin_stream();
+        let deadline = source.worker.drain.deadline();
+        let mut pump = Self {
+            source,
             deadline,
             watching: false,
             opening: Vec::new(),
-            committed: false,
             over: false,
             broken: false,
             record,
             _permit: permit,
-            worker,
+        };
+        let mut opening = events;
+        if let Some(error) = broken {
+            pump.fail(&error, &mut opening);
         }
-    }
-
-    /// Waits for the first event, so that what goes wrong until then is a real HTTP error; not
-    /// longer than the grace, and then commits to a 200.
-    ///
-    /// # Errors
-    /// The answer to give instead; the request's line is written already.
-    pub(super) async fn open(mut self) -> Result<Self, Refusal> {
-        let mut out = Vec::new();
-        let result = poll_fn(|cx| {
-            loop {
-                match self.read(cx, &mut out) {
-                    Ok(Step::Over) => return Poll::Ready(Ok(())),
-                    Ok(_) if self.feed.translator.started() => return Poll::Ready(Ok(())),
-                    Ok(Step::Batch) => continue,
-                    Ok(Step::Waiting) => {}
-                    Err(error) if self.feed.translator.started() => {
-                        self.end_with(&error, &mut out);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-                if self.is_forced(cx) {
-                    return Poll::Ready(Err(shutting_down()));
-                }
-                match std::task::ready!(self.clocks.poll(self.phase(), cx)) {
-                    Due::Commit | Due::Ping => {
-                        self.feed.translator.start(&mut out);
-                        return Poll::Ready(Ok(()));
-                    }
-                    due => return Poll::Ready(Err(self.overdue(due))),
-                }
-            }
-        })
-        .await;
-        if let Err(mut error) = result {
-            self.over = true;
-            self.model.provider.blot(&mut error.message);
-            let refusal = Refusal::from(error);
-            refusal.note(&mut self.record);
-            return Err(refusal);
-        }
-        self.committed = true;
-        self.record.status = 200;
-        self.record.mark_first_byte();
-        self.opening = out;
-        self.clocks.send();
-        Ok(self)
-    }
-
-    fn phase(&self) -> Phase {
-        Phase { committed: self.committed, finished: self.feed.translator.finish_seen() }
+        pump.opening = opening;
+        pump
     }
 
     fn is_forced(&mut self, cx: &mut Context<'_>) -> bool {
@@ -146,92 +68,18 @@ impl Pump {
             self.watching = true;
             let _ = self.deadline.as_mut().poll(cx);
         }
-        self.worker.drain.is_forced()
-    }
-
-    /// Takes all that the upstream has for us now.
-    fn read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Result<Step, ApiError> {
-        loop {
-            let Some(upstream) = &mut self.upstream else { return Ok(Step::Over) };
-            match upstream.poll_chunk(cx) {
-                Poll::Pending => return Ok(Step::Waiting),
-                Poll::Ready(Some(Ok(bytes))) => {
-                    self.clocks.hear();
-                    if self.take(&bytes, out)? {
-                        return Ok(Step::Over);
-                    }
-                    if out.len() >= BATCH {
-                        return Ok(Step::Batch);
-                    }
-                }
-                Poll::Ready(ended) => {
-                    self.upstream = None;
-                    self.end(ended.and_then(Result::err), out)?;
-                    return Ok(Step::Over);
-                }
-            }
-        }
-    }
-
-    /// Translates upstream bytes. True: the stream said that it is done.
-    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, ApiError> {
-        #[cfg(test)]
-        super::tests::trip(bytes);
-        let done = self.feed.take(bytes, out, || self.clocks.event())?;
-        if self.feed.whole().len() > MAX_WHOLE {
-            return Err(self.told(Cause::TooLarge(MAX_WHOLE)));
-        }
-        if done {
-            self.let_go();
-        }
-        Ok(done)
-    }
-
-    /// The upstream's body has ended, cleanly or not: the translator knows whether that was all.
-    fn end(&mut self, fault: Option<Fault>, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        match (self.feed.form(), fault) {
-            (Some(Form::Events), Some(fault)) => {
-                tracing::debug!(request_id = %self.record.request_id, %fault, "the upstream's stream broke");
-            }
-            (_, Some(fault)) => return Err(fault.api_error(&self.model.provider.name)),
-            (Some(Form::Whole), None) => {
-                let max = self.worker.config.log_body_max_chars;
-                let blot = |text: &mut String| self.model.provider.blot(text);
-                log::body(max, &self.record.request_id, "upstream answer", self.feed.whole(), blot);
-            }
-            _ => {}
-        }
-        self.feed.end(out)
-    }
-
-    /// Lets the connection end by itself, so that it can be used again.
-    fn let_go(&mut self) {
-        if let Some(body) = self.upstream.take() {
-            body.linger();
-        }
-    }
-
-    fn told(&self, cause: Cause) -> ApiError {
-        Fault::new(Stage::Body, cause).api_error(&self.model.provider.name)
-    }
-
-    fn overdue(&self, due: Due) -> ApiError {
-        match due {
-            Due::FirstEvent(limit) => self.told(Cause::Timeout(limit)),
-            Due::Idle(limit) => self.told(Cause::Idle(limit)),
-            Due::Ping | Due::Commit | Due::Settled => ApiError::bad_gateway(""),
-        }
+        self.source.worker.drain.is_forced()
     }
 
     /// One look at upstream and clocks. True: nothing follows.
     fn step(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
-        match self.read(cx, out) {
+        match self.source.read(cx, out) {
             Ok(Step::Over) => {
                 self.end_well();
                 return true;
             }
             Err(error) => {
-                self.end_with(&error, out);
+                self.fail(&error, out);
                 return true;
             }
             Ok(Step::Batch) => return false,
@@ -244,29 +92,30 @@ impl Pump {
             self.end_with(&shutting_down(), out);
             return true;
         }
-        let Poll::Ready(due) = self.clocks.poll(self.phase(), cx) else { return false };
+        let Poll::Ready(due) = self.source.clocks.poll(self.source.phase(true), cx) else { return false };
         match due {
             Due::Ping | Due::Commit => {
                 out.extend_from_slice(PING);
                 false
             }
             Due::Settled => {
-                self.upstream = None;
-                match self.feed.translator.finish(UpstreamEnd::Eof, out) {
+                self.source.upstream = None;
+                match self.source.feed.translator.finish(UpstreamEnd::Eof, out) {
                     Ok(()) => self.end_well(),
-                    Err(error) => self.end_with(&error, out),
+                    Err(error) => self.fail(&error, out),
                 }
                 true
             }
             due => {
-                self.end_with(&self.overdue(due), out);
+                self.fail(&self.source.overdue(due), out);
                 true
             }
         }
     }
 
-    /// What the client gets, for the capture.
-    fn show(&self, bytes: &Bytes) {
+    /// What the client gets, for the capture and the count.
+    fn show(&mut self, bytes: &Bytes) {
+        self.record.sent += bytes.len() as u64;
         if let Some(exchange) = &self.record.capture {
             exchange.client_piece(bytes);
         }
@@ -277,12 +126,18 @@ impl Pump {
         self.record.outcome = Outcome::Done;
     }
 
+    /// The upstream did it.
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        self.source.blame();
+        self.end_with(error, out);
+    }
+
     fn end_with(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         self.over = true;
-        self.upstream = None;
+        self.source.upstream = None;
         let mut error = error.clone();
-        self.model.provider.blot(&mut error.message);
-        self.feed.translator.fail(&error, out);
+        self.source.blot(&mut error.message);
+        self.source.feed.translator.fail(&error, out);
         self.record.outcome = Outcome::Failed;
         self.record.error = error.message;
     }
@@ -290,13 +145,14 @@ impl Pump {
     /// A panic costs this stream, not the worker: the translator is not asked again.
     fn end_after_panic(&mut self, out: &mut Vec<u8>) {
         self.over = true;
-        self.upstream = None;
+        self.source.upstream = None;
         out.clear();
         out.extend_from_slice(b"event: error\ndata: ");
         let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
         error.write(&self.record.request_id, out);
         out.extend_from_slice(b"\n\n");
         self.broken = true;
+        self.source.worker.metrics.panicked();
         self.record.outcome = Outcome::Panicked;
     }
 }
@@ -317,14 +173,15 @@ pub(super) fn note(record: &mut Record, summary: &Summary) {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        if !self.committed || self.broken || std::thread::panicking() {
+        if self.broken || std::thread::panicking() {
             return;
         }
-        let summary = self.feed.translator.summary();
+        let summary = self.source.feed.translator.summary();
         note(&mut self.record, &summary);
-        let max = self.worker.config.log_stream_text_preview_chars;
-        let blot = |text: &mut String| self.model.provider.blot(text);
-        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);
+        let max = self.source.worker.config.log_stream_text_preview_chars;
+        log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), |text| {
+            self.source.blot(text);
+        });
     }
 }
 
@@ -345,14 +202,14 @@ impl MessageBody for Pump {
         if this.over {
             return Poll::Ready(None);
         }
-        let worker = Rc::clone(&this.worker);
+        let worker = Rc::clone(&this.source.worker);
         let mut scratch = worker.scratch.take();
         if catch_unwind(AssertUnwindSafe(|| this.step(cx, &mut scratch.events))).is_err() {
             this.end_after_panic(&mut scratch.events);
         }
         let next = match scratch.chunk() {
             Some(bytes) => {
-                this.clocks.send();
+                this.source.clocks.send();
                 this.show(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }

@@ -56,6 +56,20 @@ impl Reload {
     /// # Errors
     /// Nothing has changed.
     pub fn apply(&self, config: Config) -> Result<Reloaded, ReloadError> {
+        let taken = self.replace(config);
+        // Who is on the way out was not asked.
+        if !matches!(taken, Err(ReloadError::Draining)) {
+            self.current.get().1.metrics.reloaded(taken.is_ok());
+        }
+        taken
+    }
+
+    /// Counts a configuration that has errors and could not be applied.
+    pub fn refused(&self) {
+        self.current.get().1.metrics.reloaded(false);
+    }
+
+    fn replace(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let config = Arc::new(config);
         let needs_restart = Changes::between(&self.first, &config).needs_restart();
         let mut changes = Changes::default();

@@ -13,6 +13,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(super) const WARNINGS: HeaderName = HeaderName::from_static("x-claude-proxy-warnings");
 /// `retry-after` in milliseconds.
 pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// The name of the provider that answered, or that the error is about.
+pub(super) const PROVIDER: HeaderName = HeaderName::from_static("x-claude-proxy-provider");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An error, with the headers that its answer carries.
@@ -79,9 +81,10 @@ impl Refusal {
             record.outcome = Outcome::ClientGone;
         }
         record.error.clone_from(&self.error.message);
+        let mut body = Vec::with_capacity(256);
+        self.error.write(&record.request_id, &mut body);
+        record.sent = body.len() as u64;
         if let Some(exchange) = &record.capture {
-            let mut body = Vec::with_capacity(256);
-            self.error.write(&record.request_id, &mut body);
             exchange.client_piece(&body.into());
         }
     }

@@ -156,6 +156,14 @@ fn r17_a_panic_in_a_stream_costs_one_request() {
         proxy.assert_well();
         eventually("the upstream's connection is closed", || closed.load(Ordering::SeqCst) == n);
     }
+    let metrics = proxy.ask("GET /metrics HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n");
+    for line in [
+        "claude_proxy_panics_total 3",
+        "claude_proxy_requests_total{model=\"m\",provider=\"127.0.0.1\",status=\"200\",outcome=\"panicked\"} 3",
+        "claude_proxy_streams_in_flight{model=\"m\",provider=\"127.0.0.1\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     proxy.end();
 }
 

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::HttpDate;
@@ -19,14 +19,14 @@ use super::Body;
 use super::client::{Client, Endpoint};
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
-use crate::config::Provider;
+use crate::config::{Provider, Secret};
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Resolve, TCP, a proxy's tunnel and TLS together.
     pub connect: Duration,
-    /// From the start until the answer's head, both attempts included.
+    /// From the start until the answer's head, every attempt included.
     pub answer: Duration,
 }
 
@@ -64,6 +64,19 @@ impl Answer {
         self.body.header(&SERVER)?.to_str().ok()
     }
 
+    /// How long the upstream asks to wait: `retry-after-ms`, else `retry-after`, which is a
+    /// number of seconds or a date.
+    pub fn wait(&self) -> Option<Duration> {
+        let (seconds, millis) = self.retry_after();
+        wait(seconds.as_ref(), millis.as_ref(), SystemTime::now())
+    }
+
+    /// `x-should-retry`, if it is one of the two words.
+    pub fn should_retry(&self) -> Option<bool> {
+        const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+        self.body.header(&SHOULD_RETRY)?.to_str().ok()?.trim().parse().ok()
+    }
+
     /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
     pub fn retry_after(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
         const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -81,6 +94,21 @@ fn says_when(value: &HeaderValue) -> bool {
     is_number || text.parse::<HttpDate>().is_ok()
 }
 
+/// A wait, read at `now`. A date that has passed is no wait.
+fn wait(seconds: Option<&HeaderValue>, millis: Option<&HeaderValue>, now: SystemTime) -> Option<Duration> {
+    let text = |value: Option<&HeaderValue>| value?.to_str().ok().map(|v| v.trim().to_owned());
+    let number = |text: &str| text.parse::<f64>().ok().filter(|n| *n >= 0.0);
+    if let Some(ms) = text(millis).and_then(|t| number(&t)) {
+        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+    }
+    let text = text(seconds)?;
+    if let Some(seconds) = number(&text) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date: SystemTime = text.parse::<HttpDate>().ok()?.into();
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 impl Endpoint {
     /// Sends a Chat Completions request and waits for the head of the answer.
     ///
@@ -90,32 +118,63 @@ impl Endpoint {
     /// # Errors
     /// Whatever keeps the head from coming; also redirects and compressed answers.
     pub async fn send(&self, body: Bytes, stream: bool, limits: Limits) -> Result<Answer, Fault> {
-        let request = if stream { &self.stream } else { &self.whole };
-        exchange(request, &self.name, body, limits).await
+        self.send_since(Instant::now(), body, stream, limits).await
+    }
+
+    /// As [`Endpoint::send`]; the time until the answer is counted from `began`.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn send_since(
+        &self,
+        began: Instant,
+        body: Bytes,
+        stream: bool,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
+        let (first, again) =
+            if stream { (&self.stream, &self.stream_again) } else { (&self.whole, &self.whole_again) };
+        exchange([first, again], &self.name, body, began, limits).await
     }
 }
 
 impl Client {
-    /// GETs `url` with the provider's key and headers and waits for the head of the answer.
+    /// GETs `url` with the provider's first key and its headers and waits for the head of the answer.
     ///
     /// # Errors
     /// As [`Endpoint::send`].
     pub async fn get(&self, provider: &Provider, url: &str, limits: Limits) -> Result<Answer, Fault> {
-        let request = self.freeze(provider, Method::GET, url, "application/json")?;
-        exchange(&request, &provider.name, Bytes::new(), limits).await
+        self.get_with(provider, provider.first_key(), url, limits).await
+    }
+
+    /// As [`Client::get`], with a certain key.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`].
+    pub async fn get_with(
+        &self,
+        provider: &Provider,
+        key: &Secret,
+        url: &str,
+        limits: Limits,
+    ) -> Result<Answer, Fault> {
+        let request = self.freeze(provider, key, Method::GET, url, "application/json")?;
+        exchange([&request, &request], &provider.name, Bytes::new(), Instant::now(), limits).await
     }
 }
 
+/// `again` is asked when `first` went out on a pooled connection that had closed.
 async fn exchange(
-    request: &FrozenClientRequest,
+    [first, again]: [&FrozenClientRequest; 2],
     name: &str,
     body: Bytes,
+    began: Instant,
     limits: Limits,
 ) -> Result<Answer, Fault> {
-    let began = Instant::now();
     let mut retried = false;
     loop {
         let progress = Rc::new(Progress::default());
+        let request = if retried { again } else { first };
         match attempt(request, body.clone(), &progress, began, limits).await {
             Ok(response) => {
                 let answer = Answer {
@@ -134,7 +193,7 @@ async fn exchange(
                 tracing::debug!(provider = %name, %fault, "a pooled connection had closed: sent again");
                 retried = true;
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(Fault { resent: retried, ..fault }),
         }
     }
 }

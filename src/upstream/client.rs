@@ -3,15 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::dial::dialler;
-use super::fault::{Cause, Fault, Stage};
-use super::transport::{Transport, Transports};
-use crate::config::Provider;
 use awc::FrozenClientRequest;
 use awc::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use awc::http::{Method, Uri};
+
+use super::dial::dialler;
+use super::fault::{Cause, Fault, Stage};
+use super::transport::{Transport, Transports};
+use crate::config::{Provider, Secret};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -19,9 +20,17 @@ const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 /// Connections to providers, opened in certain ways.
 #[derive(Clone)]
 pub struct Client {
-    /// One for each way, with connections of its own.
-    ways: Rc<[(Transport, awc::Client)]>,
+    ways: Rc<[Way]>,
     connect: Duration,
+}
+
+/// One way, with connections of its own.
+struct Way {
+    transport: Transport,
+    pooled: awc::Client,
+    /// Every request opens a connection of its own: for a second attempt, which must not find
+    /// the next dead connection in the pool.
+    fresh: awc::Client,
 }
 
 impl std::fmt::Debug for Client {
@@ -34,92 +43,79 @@ impl Client {
     /// `connect` bounds resolve, TCP, a proxy's tunnel and TLS together.
     /// Only providers that `transports` was made for can be asked.
     pub fn new(transports: &Transports, connect: Duration) -> Self {
-        let ways = transports.iter().map(|way| (way.clone(), Self::way(way, connect)));
+        let ways = transports.iter().map(|transport| Way {
+            transport: transport.clone(),
+            pooled: awc(transport, connect),
+            fresh: awc(transport, connect),
+        });
         Self { ways: ways.collect(), connect }
     }
 
     /// Whether [`Client::new`] with these would open connections in the same way.
     pub fn connects_like(&self, transports: &Transports, connect: Duration) -> bool {
-        self.connect == connect && self.ways.iter().map(|(way, _)| way).eq(transports.iter())
+        self.connect == connect && self.ways.iter().map(|way| &way.transport).eq(transports.iter())
     }
 
-    fn way(way: &Transport, connect: Duration) -> awc::Client {
-        let connector = awc::Connector::new()
-            .connector(dialler(way.clone()))
-            // 100 by default, streams included: the 101st request would wait. Admission is ours.
-            .limit(0)
-            .timeout(connect)
-            .conn_keep_alive(Duration::from_secs(10))
-            .conn_lifetime(Duration::from_secs(300));
-        awc::Client::builder()
-            .connector(connector)
-            // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
-            .disable_timeout()
-            // Up to ten by default, body and `api-key` included.
-            .disable_redirects()
-            // `date` and `accept-encoding: gzip` by default.
-            .no_default_headers()
-            .finish()
-    }
-
-    /// Everything of a request to this provider that is always the same, made once.
+    /// Everything of a request to this provider with this key that is always the same, made once.
     ///
     /// # Errors
     /// A URL or header that cannot be sent.
-    pub fn endpoint(&self, provider: &Provider) -> Result<Endpoint, Fault> {
+    pub fn endpoint(&self, provider: &Provider, key: &Secret) -> Result<Endpoint, Fault> {
+        let way = self.way(provider, &provider.completions_url)?;
+        let ready = |awc, accept, close| {
+            freeze(awc, provider, key, Method::POST, &provider.completions_url, accept, close)
+        };
         Ok(Endpoint {
             name: provider.name.clone(),
-            whole: self.freeze(provider, Method::POST, &provider.completions_url, "application/json")?,
-            stream: self.freeze(provider, Method::POST, &provider.completions_url, "text/event-stream")?,
+            whole: ready(&way.pooled, "application/json", false)?,
+            stream: ready(&way.pooled, "text/event-stream", false)?,
+            whole_again: ready(&way.fresh, "application/json", true)?,
+            stream_again: ready(&way.fresh, "text/event-stream", true)?,
         })
     }
 
     pub(super) fn freeze(
         &self,
         provider: &Provider,
+        key: &Secret,
         method: Method,
         url: &str,
         accept: &'static str,
     ) -> Result<FrozenClientRequest, Fault> {
-        let bad = |what: String| Fault::new(Stage::Connect, Cause::Config(what));
-        let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL".into()))?;
-        let host = uri.host().ok_or_else(|| bad("its base_url has no host".into()))?;
-        let host = match (uri.port_u16(), uri.scheme_str()) {
-            (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
-            (Some(port), _) => format!("{host}:{port}"),
-        };
-        let way = self.ways.iter().find(|(way, _)| way.leads_to(provider));
-        // What is meant for TLS never goes without.
-        let fits =
-            |(way, _): &&(Transport, awc::Client)| way.tls.is_some() == (uri.scheme_str() == Some("https"));
-        let (_, awc) = way.filter(fits).ok_or_else(|| bad("no way to it was set up".into()))?;
-        let mut request = awc
-            .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL".into()))?)
-            // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
-            .no_decompress()
-            .insert_header((HOST, host))
-            .insert_header((USER_AGENT, AGENT))
-            .insert_header((CONTENT_TYPE, "application/json"))
-            .insert_header((ACCEPT, accept))
-            .insert_header((ACCEPT_ENCODING, "identity"));
-        let secret = |text: &str, what: &str| {
-            let mut value = HeaderValue::from_str(text)
-                .map_err(|_| bad(format!("{what} holds a character that no header may hold")))?;
-            value.set_sensitive(true);
-            Ok::<_, Fault>(value)
-        };
-        if !provider.api_key.is_empty() {
-            let value = secret(&format!("Bearer {}", provider.api_key.expose()), "its api_key")?;
-            request = request.insert_header((AUTHORIZATION, value));
-        }
-        for (name, value) in &provider.headers {
-            let value = secret(value.expose(), &format!("its header `{name}`"))?;
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| bad(format!("`{name}` is not a header name")))?;
-            request = request.insert_header((name, value));
-        }
-        request.freeze().map_err(|e| bad(e.to_string()))
+        let way = self.way(provider, url)?;
+        freeze(&way.pooled, provider, key, method, url, accept, false)
     }
+
+    /// The way to this provider; what is meant for TLS never goes without.
+    fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
+        let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
+        way.filter(|way| way.transport.tls.is_some() == encrypted)
+            .ok_or_else(|| bad("no way to it was set up"))
+    }
+}
+
+fn bad(what: impl Into<String>) -> Fault {
+    Fault::new(Stage::Connect, Cause::Config(what.into()))
+}
+
+fn awc(transport: &Transport, connect: Duration) -> awc::Client {
+    let connector = awc::Connector::new()
+        .connector(dialler(transport.clone()))
+        // 100 by default, streams included: the 101st request would wait. Admission is ours.
+        .limit(0)
+        .timeout(connect)
+        .conn_keep_alive(Duration::from_secs(10))
+        .conn_lifetime(Duration::from_secs(300));
+    awc::Client::builder()
+        .connector(connector)
+        // 5 s for the head by default. Our clocks are in `attempt` and in the server's pump.
+        .disable_timeout()
+        // Up to ten by default, body and `api-key` included.
+        .disable_redirects()
+        // `date` and `accept-encoding: gzip` by default.
+        .no_default_headers()
+        .finish()
 }
 
 /// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
@@ -135,13 +131,63 @@ fn plain(uri: Uri) -> Option<Uri> {
     Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
 }
 
-/// One provider, ready to be asked.
+fn freeze(
+    awc: &awc::Client,
+    provider: &Provider,
+    key: &Secret,
+    method: Method,
+    url: &str,
+    accept: &'static str,
+    close: bool,
+) -> Result<FrozenClientRequest, Fault> {
+    let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL"))?;
+    let host = uri.host().ok_or_else(|| bad("its base_url has no host"))?;
+    let host = match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
+        (Some(port), _) => format!("{host}:{port}"),
+    };
+    let mut request = awc
+        .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL"))?)
+        // A compressed answer would be expanded without a limit: 204 kB became 200 MB.
+        .no_decompress()
+        .insert_header((HOST, host))
+        .insert_header((USER_AGENT, AGENT))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((ACCEPT, accept))
+        .insert_header((ACCEPT_ENCODING, "identity"));
+    let secret = |text: &str, what: &str| {
+        let mut value = HeaderValue::from_str(text)
+            .map_err(|_| bad(format!("{what} holds a character that no header may hold")))?;
+        value.set_sensitive(true);
+        Ok::<_, Fault>(value)
+    };
+    if !key.is_empty() {
+        let value = secret(&format!("Bearer {}", key.expose()), "its key")?;
+        request = request.insert_header((AUTHORIZATION, value));
+    }
+    for (name, value) in &provider.headers {
+        let value = secret(value.expose(), &format!("its header `{name}`"))?;
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad(format!("`{name}` is not a header name")))?;
+        request = request.insert_header((name, value));
+    }
+    if close {
+        // Such a connection is not put back into the pool, so the pool stays empty.
+        request = request.force_close();
+    }
+    request.freeze().map_err(|e| bad(e.to_string()))
+}
+
+/// One provider, ready to be asked with one of its keys.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The provider's name, for errors.
     pub name: String,
     pub(super) whole: FrozenClientRequest,
     pub(super) stream: FrozenClientRequest,
+    /// On a connection of its own.
+    pub(super) whole_again: FrozenClientRequest,
+    pub(super) stream_again: FrozenClientRequest,
 }
 
 impl std::fmt::Debug for Endpoint {

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 
-use super::tls;
+use super::tls::wants_certificate;
 use crate::wire::anthropic::{ApiError, ErrorKind};
+
+mod proxy;
+mod tls;
+
+pub use proxy::ProxyFault;
+pub use tls::TlsFault;
 
 /// How far an exchange had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,138 +106,6 @@ pub enum Cause {
     TooLarge(usize),
 }
 
-/// Why there is no TLS.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TlsFault {
-    /// What answers is not TLS, plain HTTP most likely.
-    #[error("it does not speak TLS there; should base_url begin with http://?")]
-    NotTls,
-    /// The connection was closed instead of an answer.
-    #[error("it closed the connection; does it speak TLS there?")]
-    Closed,
-    /// It wants a version or cipher that is not safe any more.
-    #[error("it offers nothing as new as TLS 1.2 with a cipher that is still safe")]
-    TooOld,
-    /// A certificate of nobody whom this system trusts.
-    #[error("its certificate is not signed by an authority that {}", trusted(*ca_file))]
-    UnknownIssuer {
-        /// The provider has roots of its own.
-        ca_file: bool,
-    },
-    /// The certificate is too old: since when.
-    #[error("its certificate has expired{}: it has to be renewed, unless this machine's clock is wrong", bracketed(.0.as_deref()))]
-    Expired(Option<String>),
-    /// The certificate is too new: it begins when.
-    #[error("its certificate is not valid yet{}: is this machine's clock right?", bracketed(.0.as_deref()))]
-    NotValidYet(Option<String>),
-    /// The certificate is somebody else's: the names that it has.
-    #[error("its certificate is for another host name{}", whose(.0))]
-    WrongName(Vec<String>),
-    /// A self-signed certificate that says it is an authority's.
-    #[error(
-        "its certificate is an authority's own (CA:TRUE), which no server may use: sign another one with it, or make one with CA:FALSE"
-    )]
-    AuthorityItself,
-    /// It wants to see a certificate of ours.
-    #[error(
-        "it asks for a certificate of its clients, which is not supported: a TLS proxy in between can have one"
-    )]
-    ClientCertificate,
-    /// The certificate was taken back.
-    #[error("its certificate was revoked")]
-    Revoked,
-    /// Something else, in rustls's words.
-    #[error("{0}")]
-    Other(String),
-}
-
-/// What a proxy did instead of opening a tunnel; each is said behind the proxy's name.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyFault {
-    /// No address for its host name.
-    #[error("is not there: its host name could not be resolved")]
-    Resolve,
-    /// TCP failed.
-    #[error("cannot be reached: {}", io_words(.0))]
-    Connect(io::Error),
-    /// It closed without a whole answer.
-    #[error("closed the connection instead of opening a tunnel")]
-    Closed,
-    /// It said nothing for that long.
-    #[error("opened no tunnel within {}", seconds(*.0))]
-    Silent(Duration),
-    /// The answer is not HTTP.
-    #[error("does not answer in HTTP: is it an HTTP proxy?")]
-    NotHttp,
-    /// The answer's head is longer than this.
-    #[error("answered with a head of more than {0} bytes")]
-    TooLong(usize),
-    /// 407, and we have nothing to show.
-    #[error("wants a user name and password (HTTP 407): write http://NAME:PASSWORD@ into its URL")]
-    NoPassword,
-    /// 407 (tinyproxy: 401), although we showed something.
-    #[error(
-        "refuses the user name and password in its URL (HTTP {0}): are they right, and special characters percent-encoded?"
-    )]
-    WrongPassword(u16),
-    /// 407, in a way that is not ours.
-    #[error(
-        "wants to be logged in to by {0} (HTTP 407), and only Basic is supported: a local proxy such as px or cntlm can translate"
-    )]
-    OtherScheme(String),
-    /// Another status.
-    #[error("opened no tunnel to {target} (HTTP {status}{}{reason}){}", space(reason), meaning(*status))]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The reason beside it.
-        reason: String,
-        /// Host and port that it was asked for.
-        target: String,
-    },
-}
-
-/// A space before words.
-fn space(words: &str) -> &'static str {
-    if words.is_empty() { "" } else { " " }
-}
-
-/// What a proxy probably means by a status.
-fn meaning(status: u16) -> &'static str {
-    match status {
-        403 => ": its rules forbid the host, or a port other than 443",
-        400 | 404 | 405 | 501 => ": it may be no proxy that knows CONNECT",
-        500..600 => ": perhaps it cannot reach the host",
-        _ => "",
-    }
-}
-
-/// The end of "an authority that ..".
-fn trusted(ca_file: bool) -> &'static str {
-    if ca_file {
-        "this system trusts, nor by one of the provider's `ca_file`"
-    } else {
-        "this system trusts: put the authority's certificate (your own, or that of a proxy which looks into TLS) into a file and name it in the provider's `ca_file`"
-    }
-}
-
-/// ` (text)`.
-fn bracketed(text: Option<&str>) -> String {
-    text.map(|text| format!(" ({text})")).unwrap_or_default()
-}
-
-/// The names in a certificate, a few of them.
-fn whose(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    if names.is_empty() {
-        return String::new();
-    }
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-    let more = names.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!(": it has {}{more}", shown.join(", "))
-}
-
 /// The upstream did it.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
@@ -240,20 +114,11 @@ pub struct Fault {
     pub stage: Stage,
     /// Whether a second attempt is safe.
     pub retry: Retry,
+    /// The request was sent twice, because a pooled connection had died.
+    pub resent: bool,
     /// What happened.
     #[source]
     pub cause: Cause,
-}
-
-impl ProxyFault {
-    /// Asking again would not help.
-    fn lasts(&self) -> bool {
-        match self {
-            Self::NoPassword | Self::WrongPassword(_) | Self::OtherScheme(_) | Self::NotHttp => true,
-            Self::Refused { status, .. } => *status < 500,
-            _ => false,
-        }
-    }
 }
 
 impl Fault {
@@ -267,7 +132,7 @@ impl Fault {
             _ => false,
         };
         let retry = if stage == Stage::Connect && !lasts { Retry::Safe } else { Retry::Never };
-        Self { stage, retry, cause }
+        Self { stage, retry, resent: false, cause }
     }
 
     /// What the client is told. Names the provider; never its URL or key.
@@ -315,7 +180,7 @@ fn is_closed(error: &io::Error) -> bool {
 impl From<SendRequestError> for Fault {
     fn from(error: SendRequestError) -> Self {
         use awc::error::SendRequestError as E;
-        let closed = || Self { stage: Stage::Head, retry: Retry::IfReused, cause: Cause::ClosedUnanswered };
+        let closed = || Self { retry: Retry::IfReused, ..Self::new(Stage::Head, Cause::ClosedUnanswered) };
         match error {
             E::Url(e) => Self::new(Stage::Connect, Cause::Config(e.to_string())),
             // "Internal error: connector has been disconnected" is how awc says that the peer
@@ -330,11 +195,11 @@ impl From<SendRequestError> for Fault {
             }
             E::Connect(e) => Self::new(Stage::Connect, Cause::Connect(io::Error::other(e.to_string()))),
             E::Send(e) if is_closed(&e) => {
-                Self { stage: Stage::Send, retry: Retry::IfReused, cause: Cause::Send(e) }
+                Self { retry: Retry::IfReused, ..Self::new(Stage::Send, Cause::Send(e)) }
             }
             E::Send(e) => Self::new(Stage::Send, Cause::Send(e)),
             E::Response(actix_web::error::ParseError::Io(e)) if is_closed(&e) => closed(),
-            E::Response(actix_web::error::ParseError::Io(e)) if tls::wants_certificate(&e) => {
+            E::Response(actix_web::error::ParseError::Io(e)) if wants_certificate(&e) => {
                 Self::new(Stage::Head, Cause::Tls(TlsFault::ClientCertificate))
             }
             E::Response(e) => Self::new(Stage::Head, Cause::NotHttp(e.to_string())),

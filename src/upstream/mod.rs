@@ -8,10 +8,13 @@
 
 pub mod attempt;
 pub mod body;
+pub mod breaker;
 pub mod client;
 mod dial;
 pub mod fault;
 mod framing;
+pub mod health;
+pub mod retry;
 mod stream;
 mod tls;
 mod transport;

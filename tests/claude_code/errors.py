@@ -15,21 +15,23 @@ def error_in_the_upstreams_words(t):
 
 @scenario
 def rate_limit(t):
-    """429 with retry-after: waits that long, then goes on."""
-    t.up.play(error(429, "Rate limit reached, slow down", "requests", "rate_limit_exceeded", {"retry-after": "2"}), either("Here I am."))
+    """429 with retry-after, longer than the proxy itself would wait: waits that long, then goes on."""
+    t.up.play(error(429, "Rate limit reached, slow down", "requests", "rate_limit_exceeded", {"retry-after": "3"}), either("Here I am."))
     s = t.claude("Hello?")
     assert s.answer == "Here I am." and len(t.up.seen) == 2, (s.result, len(t.up.seen))
     waited = t.up.seen[1].at - t.up.seen[0].at
-    assert waited >= 2, waited
+    assert waited >= 3, waited
     retry = next(e for e in s.lines if e.get("subtype") == "api_retry")
-    assert retry["error_status"] == 429 and 2000 <= retry["retry_delay_ms"] < 5000, retry
+    assert retry["error_status"] == 429 and 3000 <= retry["retry_delay_ms"] < 6000, retry
 
 
 @scenario
 def overloaded(t):
-    t.up.play(error(503, "The server is overloaded", "server_error"), either("Here I am."))
+    """The proxy tries once more, then Claude Code does."""
+    busy = error(503, "The server is overloaded", "server_error")
+    t.up.play(busy, busy, either("Here I am."))
     s = t.claude("Hello?")
-    assert s.answer == "Here I am." and len(t.up.seen) == 2, (s.result, len(t.up.seen))
+    assert s.answer == "Here I am." and len(t.up.seen) == 3, (s.result, len(t.up.seen))
     assert next(e for e in s.lines if e.get("subtype") == "api_retry")["error_status"] == 529, s.lines
 
 

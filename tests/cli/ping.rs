@@ -75,6 +75,54 @@ fn a_model_that_can_do_everything() {
     assert_eq!(done.stderr, "");
 }
 
+#[test]
+fn every_key_of_a_provider_is_tried() {
+    const OTHER: &str = "sk-another-9876543210";
+    let bearer = |key: &str| Some(format!("Bearer {key}"));
+    let several = |upstream: &Upstream, keys: &[&str]| {
+        let dir = Dir::new();
+        let provider =
+            json!({"name": "up", "base_url": upstream.url(), "api_keys": keys, "models": [{"id": "m"}]});
+        dir.file("config.json", json!({"providers": [provider]}).to_string());
+        dir
+    };
+    // The first one is refused; what it can do is found out with the second.
+    let upstream = Upstream::start(move |seen| {
+        if seen.key == bearer(KEY) { error(401, &format!("no such key: {KEY}")) } else { good(seen) }
+    });
+    let dir = several(&upstream, &[KEY, OTHER]);
+    let done = dir.run("ping-upstream m --json").exits(1);
+    assert!(!done.stdout.contains(KEY) && !done.stdout.contains(OTHER), "{done:#?}");
+    let ping = &done.json()["pings"][0];
+    assert_eq!((&ping["ok"], &ping["error"], &ping["status"]), (&json!(false), &json!(null), &json!(200)));
+    assert_eq!(
+        ping["keys"],
+        json!([
+            {"key": 1, "ok": false,
+                "error": "HTTP 401: the key of provider `up` was refused by the upstream: no such key: [key]"},
+            {"key": 2, "ok": true, "error": null},
+        ])
+    );
+    assert_eq!(table(&done).len(), 12);
+    let asked = upstream.seen().iter().filter(|s| !s.body.is_null()).count();
+    assert_eq!(ping["cost"]["requests"], asked);
+    let done = dir.run("ping-upstream --quick m").exits(1);
+    assert!(done.stdout.contains("key 1 of 2              fails: HTTP 401: "), "{done:#?}");
+    assert!(done.stdout.contains("key 2 of 2              ok\n"), "{done:#?}");
+    dir.run("ping-upstream --suggest m").exits(1).says(&["model `m`: key 1 of the provider fails: HTTP 401"]);
+    // The list is had with whichever key works.
+    let before = upstream.seen().len();
+    assert!(dir.run("models --remote").exits(0).stdout.contains("listed"));
+    assert_eq!(upstream.seen().len() - before, 2);
+
+    let upstream = Upstream::start(|_| error(401, "no such key"));
+    let (message, hint) = failure(several(&upstream, &[KEY, OTHER]).run("ping-upstream m --json"));
+    assert!(message.contains("no such key") && hint.contains("check `api_keys`"), "{message} {hint}");
+    let upstream = Upstream::start(good);
+    let done = several(&upstream, &[KEY, OTHER]).run("ping-upstream m --json --quick").exits(0);
+    assert!(done.json()["pings"][0]["keys"].as_array().unwrap().iter().all(|key| key["ok"] == true));
+}
+
 /// The reference names every key of the JSON, every probe and every time.
 #[test]
 fn the_reference_is_whole() {

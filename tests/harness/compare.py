@@ -13,7 +13,7 @@ WILD = {
 JOINED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 # of every answer, or of the connection: not part of what an error says
 NEUTRAL = {"content-type", "content-length", "date", "request-id", "connection", "keep-alive", "transfer-encoding",
-           "vary", "server", "cache-control", "x-claude-proxy-warnings"}
+           "vary", "server", "cache-control", "x-claude-proxy-warnings", "x-claude-proxy-provider"}
 
 
 def show(v) -> str:

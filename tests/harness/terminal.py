@@ -74,6 +74,12 @@ class Terminal:
     def send(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
+    def hang_up(self) -> None:
+        """Closes the terminal; the system sends SIGHUP."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self.fd)
+        os.close(null)
+
     def ended(self) -> bool:
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

@@ -233,3 +233,78 @@ fn the_oldest_go_first() {
     assert!(!old.join("client-request.json").exists());
     assert!(dir.0.join("other/file").exists());
 }
+
+/// `convert --replay` of what was kept: its exit code and what it said.
+fn replay(dir: &Dir) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_claude-proxy"));
+    let done = command.args(["convert", "--replay"]).arg(&dir.0).output().unwrap();
+    let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (done.status.code(), said)
+}
+
+/// Two keys and a fallback: only what belongs to the answer is there, and it can be replayed.
+#[test]
+fn of_several_attempts_the_last_is_kept() {
+    let long = "x".repeat(50_000);
+    let first = Upstream::answering(http(
+        500,
+        &[("content-type", "application/json")],
+        &format!("{{\"error\":\"{long}\"}}"),
+    ));
+    let refused = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            let known = seen.header("authorization") == Some("Bearer key-two-sentinel");
+            if known {
+                conn.stream(&[&text("from the second"), &finish("stop"), DONE]);
+            } else {
+                conn.write(http(401, &[], "{\"error\":{\"message\":\"no key-one-sentinel\"}}"));
+            }
+        }
+    });
+    let limited =
+        Upstream::answering(http(429, &[("retry-after", "9")], "{\"error\":{\"message\":\"slow down\"}}"));
+    let config = json!({"port": 0, "workers": 1, "providers": [
+        {"name": "first", "base_url": first.base(), "api_key": "", "models": [{"id": "m", "fallbacks": ["n"]}]},
+        {"name": "second", "base_url": refused.base(), "api_keys": ["key-one-sentinel", "key-two-sentinel"],
+            "profile": "deepseek", "models": [{"id": "n"}]},
+        {"name": "third", "base_url": limited.base(), "api_key": "", "models": [{"id": "l", "fallbacks": ["m0"]}]},
+        {"name": "fourth", "base_url": first.base(), "api_key": "", "models": [{"id": "m0"}]},
+    ]});
+    let dir = Dir::new("capture-several");
+    let program = Program::start(&["serve", "--capture", &dir.0.display().to_string()], &config.to_string());
+    let answer = post(program.addr(), &message("hi", true));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "from the second"));
+    let asked = json!({"model": "l", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+    let answer = post(program.addr(), asked.to_string().as_bytes());
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("9")));
+    eventually("both are on disk", || dir.exchanges().len() == 2);
+    let exchanges = dir.exchanges();
+    let m = meta(&exchanges[0]);
+    assert_eq!((m["attempts"].as_u64(), m["earlier_error"].as_bool()), (Some(3), None));
+    assert_eq!(
+        (m["provider"].as_str(), m["model_id"].as_str(), m["profile"].as_str()),
+        (Some("second"), Some("n"), Some("deepseek"))
+    );
+    assert_eq!(m["upstream"]["status"], 200);
+    assert_eq!(exchanges[0]["upstream-request.json"].as_bytes(), refused.seen()[1].body);
+    assert_eq!(
+        exchanges[0]["upstream-response.sse"],
+        [text("from the second"), finish("stop"), DONE.to_owned()].concat()
+    );
+    let bytes: u64 = exchanges[0]["upstream-times.jsonl"]
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["bytes"].as_u64().unwrap())
+        .sum();
+    assert_eq!(bytes as usize, exchanges[0]["upstream-response.sse"].len());
+    assert!(
+        !exchanges[0].contains_key("upstream-response.json")
+            && !format!("{exchanges:?}").contains("sentinel")
+    );
+    // The client got the first one's error, the files are about the last one.
+    let m = meta(&exchanges[1]);
+    assert_eq!((m["attempts"].as_u64(), m["earlier_error"].as_bool()), (Some(2), Some(true)));
+    assert_eq!((m["provider"].as_str(), m["status"].as_u64()), (Some("fourth"), Some(429)));
+    let (code, said) = replay(&dir);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the client got the error of an earlier attempt"), "{said}");
+}

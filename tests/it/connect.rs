@@ -59,8 +59,8 @@ fn plain_and_encrypted_upstreams() {
     let authority = Authority::new("Test CA");
     for tls in [true, false] {
         let server = tls.then(|| authority.server(&[HOST]));
-        let upstream = Upstream::run("127.0.0.1:0".parse().unwrap(), server, |conn| {
-            assert!(conn.server_name().is_none_or(|name| name == HOST));
+        let upstream = Upstream::run("127.0.0.1:0".parse().unwrap(), server, move |conn| {
+            assert_eq!(conn.server_name().as_deref(), tls.then_some(HOST));
             talk(conn);
         });
         let (proxy, sent) = opening(upstream.addr);

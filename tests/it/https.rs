@@ -77,6 +77,35 @@ fn whole_answers_and_streams() {
     assert!(!output.contains("NODE_EXTRA_CA_CERTS"), "its root is not in the file: {output}");
 }
 
+/// TLS on both sides, with more than any buffer holds.
+#[test]
+fn large_bodies_pass_both_ways() {
+    let authority = Authority::new("Test CA");
+    let (question, answer) = ("q".repeat(3 << 20), "a".repeat(5 << 20));
+    let whole = ok(&completion(&answer));
+    let upstream = Upstream::start_tls(authority.server(&["127.0.0.1"]), move |mut conn| {
+        while conn.request().is_some() {
+            conn.write(&whole);
+        }
+    });
+    let config = json!({"port": 0, "tls": {"cert": "cert.pem", "key": "key.pem"}, "log_body_max_chars": 0,
+        "providers": [{"base_url": upstream.base(), "api_key": "", "ca_file": "ca.pem", "models": [{"id": "m"}]}]});
+    let program = Program::start_in(&["serve"], &config.to_string(), |dir, _| {
+        write(dir, &authority.issue(&["127.0.0.1"], |_| {}));
+        std::fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
+    });
+    let mut client = connect(program.addr(), &client(&authority, &[]));
+    for _ in 0..2 {
+        client.send("POST", "/v1/messages", &[], &message(&question, false));
+        let reply = client.answer();
+        assert_eq!(reply.status, 200);
+        assert!(reply.json()["content"][0]["text"] == answer, "{} bytes", reply.body.len());
+    }
+    let seen = upstream.seen();
+    assert!(seen.iter().all(|s| s.json()["messages"][0]["content"] == question));
+    assert_eq!((seen.len(), upstream.connections()), (2, 1));
+}
+
 #[test]
 fn http_1_1_alone_is_offered() {
     let (authority, upstream) = (Authority::new("Test CA"), upstream());

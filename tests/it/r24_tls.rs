@@ -138,6 +138,26 @@ fn a_body_that_ends_with_the_connection_is_read() {
     assert_eq!((answer.text().as_str(), answer.events().1), ("Hi", End::Complete));
 }
 
+/// A connection that its upstream has closed, in whatever way, is not used again.
+#[test]
+fn connections_that_were_closed_in_the_pool() {
+    let authority = Authority::new("Test CA");
+    let upstream = Upstream::start_tls(authority.server(&["127.0.0.1"]), |mut conn| {
+        conn.request();
+        conn.write(ok(&completion("Hi")));
+        match conn.number % 3 {
+            0 => conn.close(),
+            1 => conn.cut(),
+            _ => conn.reset(),
+        }
+    });
+    let proxy = Proxy::start(trusting(&upstream.base(), &authority));
+    for n in 1..=9 {
+        assert_eq!(post(proxy.addr, &message("Hello", false)).status, 200);
+        assert_eq!(upstream.seen().len(), n, "each was asked once");
+    }
+}
+
 /// An end that anybody could have made is the end of no answer.
 #[test]
 fn a_stream_that_is_cut_without_close_notify() {

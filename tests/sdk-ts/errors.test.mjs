@@ -38,7 +38,8 @@ for (const [status, name, seen, type] of [
     assert.match(e.requestID, /^req_/);
     assert.equal(e.error.request_id, e.requestID);
     assert.equal(e.headers.get('request-id'), e.requestID);
-    assert.equal(up.seen.length, 1);
+    // The proxy tries some of them once more itself.
+    assert.ok(up.seen.length === 1 || (up.seen.length === 2 && [502, 503, 529].includes(status)), `${up.seen.length}`);
   });
 }
 

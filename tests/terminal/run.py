@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -301,6 +302,17 @@ def the_log_is_named_and_stays_off_the_terminal():
 
 # --- colour -------------------------------------------------------------------
 
+def a_terminal_that_is_closed_ends_serve():
+    with Dir() as d, d.terminal("claude-proxy", "serve", "--demo", "--port", "0") as t:
+        url = "http://" + t.expect(" with 1 model").split("http://")[1].split(" ")[0]
+        os.kill(t.pid, signal.SIGHUP)
+        t.expect("there is no configuration file to read again")
+        assert is_up(url), "SIGHUP alone ends nothing"
+        t.hang_up()
+        assert t.wait() == 0
+        assert not is_up(url)
+
+
 def colour_is_as_asked():
     def coloured(*argv: str, terminal: bool = True, **env) -> bool:
         with Dir() as d:
@@ -329,7 +341,8 @@ TESTS = [
     init_asks_nothing_with_yes, ctrl_c_at_a_question_shows_the_cursor_again,
     env_shows_no_key_on_a_terminal, shells_read_what_env_prints, *map(completes_in, SHELLS),
     ctrl_c_reaches_the_command_once, ctrl_c_ends_a_command_that_lets_it, ctrl_z_and_fg,
-    a_command_that_stops_itself_gives_the_shell_back, the_log_is_named_and_stays_off_the_terminal, colour_is_as_asked,
+    a_command_that_stops_itself_gives_the_shell_back, the_log_is_named_and_stays_off_the_terminal, a_terminal_that_is_closed_ends_serve,
+    colour_is_as_asked,
 ]
 
 

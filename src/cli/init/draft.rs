@@ -140,7 +140,7 @@ mod tests {
         draft.remote_id = "m".to_owned();
         draft.id = "m".to_owned();
         let config = check(&draft.text(None), &|_| Err(std::env::VarError::NotPresent)).config.unwrap();
-        assert_eq!(config.models[0].provider.api_key.expose(), "a${B}c");
+        assert_eq!(config.models[0].provider.first_key().expose(), "a${B}c");
     }
 
     #[test]

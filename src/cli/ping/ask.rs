@@ -54,7 +54,8 @@ pub(super) async fn post(
     stream: bool,
     limits: Limits,
 ) -> Result<Reply, Fault> {
-    let mut answer = client.endpoint(provider)?.send(body.into(), stream, limits).await?;
+    let mut answer =
+        client.endpoint(provider, provider.first_key())?.send(body.into(), stream, limits).await?;
     let head = Instant::now();
     let sent = answer.connected.unwrap_or(answer.began);
     let https = provider.encrypted();

@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 
 use super::fit::{self, Fit, Lines};
 use super::judge;
+use super::keys::{self, Tried};
 use super::once::{self, Once, Prompt, once};
 use super::probe::{self, Finding, Verdict};
 use super::prober::{self, Cost, Prober};
@@ -46,6 +47,8 @@ pub(super) struct Examined {
     pub(super) fit: Option<Fit>,
     pub(super) lines: Lines,
     pub(super) cost: Cost,
+    /// Of a provider that has several; else none.
+    pub(super) keys: Vec<Tried>,
 }
 
 /// Long enough for a rate; every model can do it.
@@ -63,7 +66,32 @@ pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> any
         fit: None,
         lines: Lines::default(),
         cost: Cost::default(),
+        keys: Vec::new(),
     };
+    let keys = keys::each(model, plan.limits).await?;
+    let model = match &keys {
+        Some(keys) => {
+            keys.costs.iter().for_each(|tokens| examined.cost.add(*tokens));
+            &keys.model
+        }
+        None => model,
+    };
+    examine_with(model, plan, bar, &mut examined).await?;
+    let hint = examined.failure.as_mut().and_then(|f| f.hint.as_mut());
+    if let Some(hint) = hint.filter(|_| keys.is_some()) {
+        hint.text = hint.text.replace("`api_key`", "`api_keys`");
+    }
+    examined.keys = keys.map(|keys| keys.tried).unwrap_or_default();
+    Ok(examined)
+}
+
+/// Asks with the provider's first key.
+async fn examine_with(
+    model: &Model,
+    plan: Plan,
+    bar: &ProgressBar,
+    examined: &mut Examined,
+) -> anyhow::Result<()> {
     let mut good = None;
     for n in 0..plan.count {
         // A client of its own: each sample opens a connection, and its stream uses it again.
@@ -81,7 +109,7 @@ pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> any
             for (key, value) in hint.into_iter().flat_map(|h| h.set) {
                 examined.lines.provider.insert(key.to_owned(), value.into());
             }
-            return Ok(examined);
+            return Ok(());
         }
         let mut stream = once(&client, model, plan.limits, &STREAM).await;
         bar.inc(1);
@@ -99,7 +127,7 @@ pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> any
             break;
         }
     }
-    let Some((client, reply)) = good.filter(|_| !plan.quick) else { return Ok(examined) };
+    let Some((client, reply)) = good.filter(|_| !plan.quick) else { return Ok(()) };
     let prober = Prober::new(&client, model, plan.limits);
     let probed = prober.run(&|| bar.inc(1)).await;
     examined.cost.requests += probed.cost.requests;
@@ -112,7 +140,7 @@ pub(super) async fn examine(model: &Model, plan: Plan, bar: &ProgressBar) -> any
     let fit = fit::fit(model, &reply, &owner, &examined.findings, probed.way);
     examined.lines = fit::lines(model, &fit, &examined.findings, window);
     examined.fit = Some(fit);
-    Ok(examined)
+    Ok(())
 }
 
 /// The findings of the requests that every ping sends.
@@ -142,9 +170,9 @@ impl Examined {
         once.failure.is_some()
     }
 
-    /// All requests were answered well.
+    /// All requests were answered well, with every key.
     pub(super) fn ok(&self) -> bool {
-        self.failure.is_none()
+        self.failure.is_none() && self.keys.iter().all(|key| key.ok)
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn find(client: &Client, model: &Model, limits: Limits, refused
 }
 
 fn key(provider: &Provider) -> Hint {
-    if provider.api_key.is_empty() {
+    if provider.first_key().is_empty() {
         "the provider wants a key: `api_key` is empty".into()
     } else {
         "the provider refuses the key: check `api_key`".into()

@@ -9,6 +9,7 @@ mod examine;
 mod fit;
 mod hint;
 mod judge;
+mod keys;
 mod once;
 mod probe;
 mod prober;

@@ -115,7 +115,8 @@ pub(super) fn request(model: &Model, prompt: &Prompt) -> Result<convert::Convert
     Ok(converted)
 }
 
-async fn exchange(
+/// Sends one request and reads the answer.
+pub(super) async fn exchange(
     client: &Client,
     model: &Model,
     limits: Limits,

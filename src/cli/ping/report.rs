@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::examine::Examined;
 use super::fit::{Fit, Lines};
+use super::keys::Tried;
 use super::probe::{Finding, NAMES, Verdict};
 use super::prober::Cost;
 use super::spread::{Shown, Spread};
@@ -34,6 +35,7 @@ pub(super) struct Ping<'m> {
     fits: Option<Fit>,
     suggest: Lines,
     cost: Cost,
+    keys: Vec<Tried>,
     #[serde(skip)]
     fragment: Value,
 }
@@ -63,6 +65,7 @@ impl<'m> Ping<'m> {
             fragment: examined.lines.fragment(model),
             suggest: examined.lines,
             cost: examined.cost,
+            keys: examined.keys,
         }
     }
 
@@ -88,6 +91,13 @@ impl<'m> Ping<'m> {
         }
         if let Some(hint) = &self.hint {
             writeln!(out, "      {CYAN}hint:{CYAN:#} {hint}")?;
+        }
+        for Tried { key, error, .. } in &self.keys {
+            let label = format!("key {key} of {}", self.keys.len());
+            match error {
+                None => writeln!(out, "      {label:<23} {GREEN}ok{GREEN:#}")?,
+                Some(error) => writeln!(out, "      {label:<23} {RED}fails{RED:#}: {error}")?,
+            }
         }
         for (name, spread, unit) in self.times() {
             if let Some(spread) = spread {
@@ -152,6 +162,12 @@ impl<'m> Ping<'m> {
             printer.error(format_args!("model `{}`: {error}", self.model));
             if let Some(hint) = &self.hint {
                 printer.say(format_args!("{CYAN}hint:{CYAN:#} {hint}"));
+            }
+        }
+        for Tried { key, error, .. } in &self.keys {
+            if let Some(error) = error {
+                printer
+                    .error(format_args!("model `{}`: key {key} of the provider fails: {error}", self.model));
             }
         }
         if !self.suggest.is_empty() {

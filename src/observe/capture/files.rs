@@ -100,6 +100,18 @@ impl Files {
         if full || self.times.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
+    /// Lets go what there is of the upstream, on disk too.
+    pub(super) fn forget_upstream(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for body in [&mut self.upstream_request, &mut self.upstream_response] {
+            let path = self.dir.join(format!("{}{}", body.name, body.kind));
+            result = remove(&path, &mut self.written).and(result);
+            *body = Body::new(body.name);
+        }
+        self.times.clear();
+        remove(&self.dir.join(UPSTREAM_TIMES), &mut self.written).and(result)
+    }
+
     /// Writes what is ready; what cannot be written is let go.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let Self {
@@ -151,6 +163,18 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+/// Removes a file, if it is there; `written` counts the bytes on disk.
+fn remove(path: &Path, written: &mut u64) -> io::Result<()> {
+    let size = match std::fs::metadata(path) {
+        Ok(data) => data.len(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    std::fs::remove_file(path)?;
+    *written = written.saturating_sub(size);
+    Ok(())
 }
 
 fn append(dir: &Path, name: &str, bytes: &mut Vec<u8>, written: &mut u64) -> io::Result<()> {

@@ -56,6 +56,13 @@ pub struct Meta {
     pub status: u16,
     /// How it ended, as in the log: `done`, `refused`, `failed`, `client_gone`, `panicked`.
     pub outcome: String,
+    /// Requests sent upstream for it, all told. What is said of the upstream here, and in the
+    /// files, is about the last one.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Nobody answered, and the client got the error of an earlier attempt than the last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier_error: bool,
     /// What went wrong, in the words of the answer; empty: nothing.
     pub error: String,
     /// What was lost, as in `x-claude-proxy-warnings`.

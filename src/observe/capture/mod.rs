@@ -47,6 +47,10 @@ enum Told {
         id: u64,
         name: String,
     },
+    /// The upstream is asked again: what there is of it is let go.
+    Again {
+        id: u64,
+    },
     Piece {
         id: u64,
         part: Part,
@@ -195,9 +199,15 @@ impl Exchange {
         self.pass(Part::ClientRequest, body);
     }
 
-    /// The request for the upstream, which is sent now.
+    /// The request for the upstream, which is sent now. Of several only the last is kept, and
+    /// what is answered to it.
     pub fn upstream_request(&self, body: &Bytes) {
-        self.state().asked = Some(Instant::now());
+        let mut state = self.state();
+        if state.asked.replace(Instant::now()).is_some() {
+            state.meta.upstream = None;
+            let _ = self.sender.send(Told::Again { id: self.id });
+        }
+        drop(state);
         self.pass(Part::UpstreamRequest, body);
     }
 

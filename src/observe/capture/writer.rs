@@ -74,6 +74,15 @@ impl Writer {
                 drop(bytes);
                 self.level.gives_back(cost);
             }
+            Told::Again { id } => {
+                let Some(Open { files: Some(files), .. }) = self.open.get_mut(&id) else { return };
+                let before = files.written;
+                let result = files.forget_upstream();
+                self.unfinished = self.unfinished.saturating_sub(before - files.written);
+                if let Err(e) = result {
+                    self.complain(&e);
+                }
+            }
             Told::Closed { id, meta } => self.close(id, *meta),
             Told::Secrets(secrets) => self.blot.add(secrets),
             Told::End => {}

@@ -81,12 +81,22 @@ pub struct ApiError {
     pub details: Option<String>,
     /// `x-should-retry` of the answer; the SDKs and Claude Code obey it above the status.
     pub should_retry: Option<bool>,
+    /// The upstream itself refused, with this HTTP status or with a body that stands for it.
+    /// None: it is our own word, on a fault or on the request. Not told to the client.
+    pub upstream_status: Option<u16>,
 }
 
 impl ApiError {
     /// An error of that type.
     pub fn new(status: u16, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), details: None, should_retry: None }
+        Self {
+            status,
+            kind,
+            message: message.into(),
+            details: None,
+            should_retry: None,
+            upstream_status: None,
+        }
     }
 
     /// 400 `invalid_request_error`.

@@ -60,12 +60,48 @@ pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
             base_url: base.to_owned(),
             completions_url: format!("{base}/v1/chat/completions"),
             models_url: format!("{base}/v1/models"),
-            api_key: Secret::new(UPSTREAM_KEY),
+            keys: vec![Secret::new(UPSTREAM_KEY)],
             headers: Vec::new(),
             roots: None,
             proxy: None,
         }),
         profile: Profile::named(profile).unwrap(),
         spec: ModelSpec { remote_id: format!("remote-{id}"), ..ModelSpec::default() },
+        fallbacks: Vec::new(),
     }));
+}
+
+/// Model `m` at the first upstream, and one more model at each of the others, which stand in for
+/// it in this order: `f1`, `f2`, ... The provider of each has its name.
+pub fn chain(upstreams: &[(&str, &str)]) -> Config {
+    let ids: Vec<String> = (1..upstreams.len()).map(|n| format!("f{n}")).collect();
+    let mut config = config("http://unused");
+    config.models.clear();
+    for (id, (base, profile)) in std::iter::once("m").chain(ids.iter().map(String::as_str)).zip(upstreams) {
+        add_model(&mut config, id, base, profile);
+        change_last(&mut config, |model, provider| {
+            id.clone_into(&mut provider.name);
+            if id == "m" {
+                model.fallbacks.clone_from(&ids);
+            }
+        });
+    }
+    config
+}
+
+/// Gives the provider of the last model these keys.
+pub fn keys(config: &mut Config, keys: &[&str]) {
+    change_last(config, |_, provider| provider.keys = keys.iter().map(|k| Secret::new(*k)).collect());
+}
+
+fn change_last(config: &mut Config, change: impl FnOnce(&mut Model, &mut Provider)) {
+    let model = Arc::get_mut(config.models.last_mut().unwrap()).unwrap();
+    let mut provider = Provider::clone(&model.provider);
+    change(model, &mut provider);
+    model.provider = Arc::new(provider);
+}
+
+/// Gives the provider of the last model another name.
+pub fn rename(config: &mut Config, name: &str) {
+    change_last(config, |_, provider| name.clone_into(&mut provider.name));
 }

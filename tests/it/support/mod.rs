@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod client;
 pub mod config;
+pub mod metrics;
 pub mod program;
 pub mod proxy;
 pub mod tls;

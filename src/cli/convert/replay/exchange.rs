@@ -85,6 +85,10 @@ impl Exchange {
         };
         let (then, now) = (parsed(UPSTREAM_REQUEST, &then)?, parsed(UPSTREAM_REQUEST, &converted.body)?);
         self.differences.extend(compare::document(UPSTREAM_REQUEST, &then, &now));
+        if self.folder.meta.earlier_error {
+            self.only_request("the client got the error of an earlier attempt");
+            return Ok(());
+        }
         if let Some(upstream) = self.folder.meta.upstream.clone() {
             return self.answer(upstream, &converted.reply);
         }

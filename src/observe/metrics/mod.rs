@@ -1,0 +1,184 @@
+//! What is counted, for `GET /metrics`.
+//!
+//! Series of a model that a reload removed stay until a restart: its last requests may still
+//! run, and counts that vanish would be a lie about the past.
+
+mod labels;
+mod meters;
+pub mod names;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use labels::{Attempted, Build, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded, Status, Tokens};
+pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
+use names::Name;
+
+/// Upper bounds, in seconds: a reasoning model may think for minutes before its first byte.
+const FIRST_BYTE_BOUNDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Upper bounds, in seconds.
+const DURATION_BOUNDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+
+type Histograms = Family<OfModel, Histogram, fn() -> Histogram>;
+
+/// Everything that one server counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    ended: Family<Ended, Counter>,
+    running: Gauge,
+    limit: Gauge,
+    streams: Family<OfModel, Gauge>,
+    first_byte: Histograms,
+    duration: Histograms,
+    tokens: Family<Tokens, Counter>,
+    received: Family<OfModel, Counter>,
+    sent: Family<OfModel, Counter>,
+    losses: Arc<[Counter]>,
+    attempts: Family<Attempted, Counter>,
+    faults: Family<Failed, Counter>,
+    retries: Family<OfModel, Counter>,
+    rotations: Family<OfModel, Counter>,
+    fallbacks: Family<OfModel, Counter>,
+    resting: Family<OfProvider, Gauge>,
+    responses: Family<Responded, Counter>,
+    panics: Counter,
+    reloads: Family<Reload, Counter>,
+    generation: Gauge,
+}
+
+/// What is not counted but looked up when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Requests that were admitted and are not answered whole.
+    pub running: usize,
+    /// `max_concurrent_requests`.
+    pub limit: usize,
+    /// The number of the configuration that counts.
+    pub generation: u64,
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &Name, metric: M) -> M {
+    registry.register(name.base, name.help, metric.clone());
+    metric
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let first_byte: fn() -> Histogram = || Histogram::new(FIRST_BYTE_BOUNDS);
+        let duration: fn() -> Histogram = || Histogram::new(DURATION_BOUNDS);
+        let metrics = Self {
+            ended: add(r, &names::REQUESTS, Family::default()),
+            running: add(r, &names::REQUESTS_IN_FLIGHT, Gauge::default()),
+            limit: add(r, &names::REQUESTS_LIMIT, Gauge::default()),
+            streams: add(r, &names::STREAMS_IN_FLIGHT, Family::default()),
+            first_byte: add(r, &names::FIRST_BYTE, Family::new_with_constructor(first_byte)),
+            duration: add(r, &names::DURATION, Family::new_with_constructor(duration)),
+            tokens: add(r, &names::TOKENS, Family::default()),
+            received: add(r, &names::REQUEST_BYTES, Family::default()),
+            sent: add(r, &names::RESPONSE_BYTES, Family::default()),
+            losses: {
+                let losses = add(r, &names::LOSSES, Family::<Lost, Counter>::default());
+                names::LOSS_TOKENS.iter().map(|loss| losses.get_or_create_owned(&Lost { loss })).collect()
+            },
+            attempts: add(r, &names::ATTEMPTS, Family::default()),
+            faults: add(r, &names::FAULTS, Family::default()),
+            retries: add(r, &names::RETRIES, Family::default()),
+            rotations: add(r, &names::ROTATIONS, Family::default()),
+            fallbacks: add(r, &names::FALLBACKS, Family::default()),
+            resting: add(r, &names::RESTING, Family::default()),
+            responses: add(r, &names::HTTP_RESPONSES, Family::default()),
+            panics: add(r, &names::PANICS, Counter::default()),
+            reloads: add(r, &names::RELOADS, Family::default()),
+            generation: add(r, &names::GENERATION, Gauge::default()),
+            registry: Registry::default(),
+        };
+        let build = add(r, &names::BUILD, Family::<Build, Gauge>::default());
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        for result in names::RELOAD_RESULTS {
+            metrics.reloads.get_or_create(&Reload { result }).inc_by(0);
+        }
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// For one model; its series are there from now on, at zero.
+    pub fn model(&self, model: &str, provider: &str) -> Arc<ModelMeter> {
+        let labels = OfModel { model: model.into(), provider: provider.into() };
+        let tokens = names::TOKEN_KINDS.map(|kind| {
+            let OfModel { model, provider } = labels.clone();
+            self.tokens.get_or_create_owned(&Tokens { model, provider, kind })
+        });
+        Arc::new(ModelMeter {
+            ended: self.ended.clone(),
+            streams: self.streams.get_or_create_owned(&labels),
+            first_byte: self.first_byte.get_or_create_owned(&labels),
+            duration: self.duration.get_or_create_owned(&labels),
+            tokens,
+            received: self.received.get_or_create_owned(&labels),
+            sent: self.sent.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            rotations: self.rotations.get_or_create_owned(&labels),
+            fallbacks: self.fallbacks.get_or_create_owned(&labels),
+            losses: Arc::clone(&self.losses),
+            labels,
+        })
+    }
+
+    /// For requests that are not routed.
+    pub fn unknown(&self) -> Arc<ModelMeter> {
+        self.model(names::UNKNOWN, names::UNKNOWN)
+    }
+
+    /// For one provider.
+    pub fn provider(&self, name: &str) -> Arc<ProviderMeter> {
+        let provider: Arc<str> = name.into();
+        let attempts = names::RESULTS.map(|result| {
+            self.attempts.get_or_create_owned(&Attempted { provider: Arc::clone(&provider), result })
+        });
+        let faults = names::STAGES
+            .map(|stage| self.faults.get_or_create_owned(&Failed { provider: Arc::clone(&provider), stage }));
+        let resting = self.resting.get_or_create_owned(&OfProvider { provider });
+        Arc::new(ProviderMeter { attempts, faults, resting })
+    }
+
+    /// An answer goes out; `endpoint` is one of [`names::ENDPOINTS`].
+    pub fn responded(&self, endpoint: &'static str, status: u16) {
+        self.responses.get_or_create(&Responded { endpoint, status: Status(status) }).inc();
+    }
+
+    /// Something panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A configuration was read again, and taken or refused.
+    pub fn reloaded(&self, taken: bool) {
+        let [ok, refused] = names::RELOAD_RESULTS;
+        self.reloads.get_or_create(&Reload { result: if taken { ok } else { refused } }).inc();
+    }
+
+    /// Prometheus's text format, version 0.0.4.
+    pub fn text(&self, now: &Now) -> String {
+        let most = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.running.set(most(now.running as u64));
+        self.limit.set(most(now.limit as u64));
+        self.generation.set(most(now.generation));
+        let mut out = String::with_capacity(8 * 1024);
+        // Writing into a string does not fail.
+        let _ = prometheus_text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+/// The `content-type` of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;

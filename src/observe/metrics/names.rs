@@ -1,0 +1,212 @@
+//! The names of all metrics: what docs/metrics.md and dashboards rely on.
+//!
+//! A label's values are bounded by the configuration or by this program: what clients or
+//! upstreams write never becomes one.
+
+/// What kind of metric it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until a restart.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl Kind {
+    /// As in `# TYPE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// A counter's without its `_total`.
+    pub base: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// Its labels, in order.
+    pub labels: &'static [&'static str],
+    /// What it counts, without a dot at its end.
+    pub help: &'static str,
+}
+
+impl Name {
+    /// As it is exposed; a histogram's series have `_bucket`, `_sum` and `_count` behind it.
+    pub fn exposed(&self) -> String {
+        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("{}{suffix}", self.base)
+    }
+}
+
+macro_rules! names {
+    ($($constant:ident: $kind:ident $base:literal $labels:expr, $help:literal;)*) => {
+        $(#[doc = $help]
+        pub const $constant: Name =
+            Name { base: concat!("claude_proxy_", $base), kind: Kind::$kind, labels: &$labels, help: $help };)*
+
+        /// Every metric, in the order of the exposition.
+        pub const ALL: &[Name] = &[$($constant),*];
+    };
+}
+
+names! {
+    REQUESTS: Counter "requests" ["model", "provider", "status", "outcome"],
+        "Requests to /v1/messages that have ended, by the model that answered or was asked last";
+    REQUESTS_IN_FLIGHT: Gauge "requests_in_flight" [],
+        "Requests that hold a place of max_concurrent_requests, count_tokens included";
+    REQUESTS_LIMIT: Gauge "requests_limit" [],
+        "Most requests that may be in flight: max_concurrent_requests";
+    STREAMS_IN_FLIGHT: Gauge "streams_in_flight" ["model", "provider"],
+        "Streamed answers that have begun and have not ended";
+    FIRST_BYTE: Histogram "first_byte_seconds" ["model", "provider"],
+        "From the request's head until the first byte of its answer was ready";
+    DURATION: Histogram "request_duration_seconds" ["model", "provider"],
+        "From the request's head until its answer was passed on whole";
+    TOKENS: Counter "tokens" ["model", "provider", "kind"],
+        "Tokens as the upstream counted them; input is without what was read from its cache";
+    REQUEST_BYTES: Counter "request_body_bytes" ["model", "provider"],
+        "Bytes of request bodies from clients";
+    RESPONSE_BYTES: Counter "response_body_bytes" ["model", "provider"],
+        "Bytes of answers to clients, events and errors included, without HTTP's framing";
+    LOSSES: Counter "conversion_losses" ["loss"],
+        "Requests of which something could not be carried over, as in x-claude-proxy-warnings";
+    ATTEMPTS: Counter "upstream_attempts" ["provider", "result"],
+        "Requests to upstreams, each attempt, by what came back";
+    FAULTS: Counter "upstream_faults" ["provider", "stage"],
+        "Answers that upstreams failed to give, by how far the exchange had come";
+    RETRIES: Counter "retries" ["model", "provider"],
+        "Second attempts at the same model with the same key";
+    ROTATIONS: Counter "key_rotations" ["model", "provider"],
+        "Attempts with another key, since one was refused";
+    FALLBACKS: Counter "fallbacks" ["model", "provider"],
+        "Requests that this model passed on to its fallback";
+    RESTING: Gauge "upstream_resting" ["provider"],
+        "1 while a provider rests after faults in a row, else 0";
+    HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
+        "Answers of every endpoint, refused requests included";
+    PANICS: Counter "panics" [],
+        "Panics: each cost one request, and is a bug worth a report";
+    RELOADS: Counter "config_reloads" ["result"],
+        "Configurations that were read again";
+    GENERATION: Gauge "config_generation" [],
+        "The number of the configuration that counts: 1 at the start, one more for each reload";
+    BUILD: Gauge "build_info" ["version"],
+        "Always 1; the version is in its label";
+}
+
+/// `status` of a request that got no answer, since its client had left.
+pub const NO_STATUS: &str = "none";
+/// `model` and `provider` of a request that was not routed: its model is unknown, its body
+/// cannot be read, or there was no place for it.
+pub const UNKNOWN: &str = "unknown";
+/// `kind` of [`TOKENS`].
+pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
+/// `result` of [`ATTEMPTS`].
+pub const RESULTS: [&str; 6] = ["ok", "http_4xx", "http_429", "http_5xx", "fault", "cancelled"];
+/// `stage` of [`FAULTS`].
+pub const STAGES: [&str; 4] = ["connect", "send", "head", "body"];
+/// `result` of [`RELOADS`].
+pub const RELOAD_RESULTS: [&str; 2] = ["ok", "refused"];
+/// `endpoint` of [`HTTP_RESPONSES`].
+pub const ENDPOINTS: [&str; 7] =
+    ["messages", "count_tokens", "models", "health", "ready", "metrics", "other"];
+
+/// `loss` of [`LOSSES`]: the tokens of the warnings header, those that end in a name from outside
+/// without it.
+pub const LOSS_TOKENS: [&str; 32] = [
+    "degraded:max_tokens",
+    "degraded:prefill",
+    "degraded:reasoning_effort",
+    "degraded:tool_choice",
+    "dropped:container",
+    "dropped:context_management",
+    "dropped:disable_parallel_tool_use",
+    "dropped:document_file",
+    "dropped:document_pdf",
+    "dropped:document_url",
+    "dropped:effort",
+    "dropped:empty_message",
+    "dropped:fallbacks",
+    "dropped:foreign_thinking",
+    "dropped:image",
+    "dropped:image_file",
+    "dropped:input_examples",
+    "dropped:mcp_servers",
+    "dropped:redacted_thinking",
+    "dropped:stop_sequences",
+    "dropped:strict",
+    "dropped:temperature",
+    "dropped:thinking",
+    "dropped:tools",
+    "dropped:top_k",
+    "dropped:top_p",
+    "dropped:unnamed_tool_call",
+    "dropped_block",
+    "dropped_tool",
+    "orphan_tool_result",
+    "synthesized_tool_result",
+    OTHER_LOSS,
+];
+/// The label of a token that is not among [`LOSS_TOKENS`].
+pub const OTHER_LOSS: &str = "other";
+
+/// The place of a token in [`LOSS_TOKENS`].
+pub(super) fn loss(token: &str) -> usize {
+    let at = |name: &str| LOSS_TOKENS.iter().position(|t| *t == name);
+    let head = token.split(':').next().unwrap_or_default();
+    at(token).or_else(|| at(head)).unwrap_or(LOSS_TOKENS.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_from_outside_are_no_labels() {
+        for (token, want) in [
+            ("dropped:top_k", "dropped:top_k"),
+            ("dropped_block:whatever_a_client_says", "dropped_block"),
+            ("dropped_tool:web_search_20250305", "dropped_tool"),
+            ("orphan_tool_result", "orphan_tool_result"),
+            ("dropped:nobody_knows", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(LOSS_TOKENS[loss(token)], want, "{token}");
+        }
+    }
+
+    #[test]
+    fn every_token_of_the_conversion_has_its_place() {
+        fn walk(dir: &std::path::Path, tokens: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, tokens);
+                } else if path.extension().is_some_and(|e| e == "rs") {
+                    let source = std::fs::read_to_string(path).unwrap();
+                    let source = source.split("#[cfg(test)]").next().unwrap();
+                    let strings = source.split('"').skip(1).step_by(2);
+                    let is = |s: &&str| {
+                        ["dropped", "degraded"]
+                            .iter()
+                            .any(|p| s.strip_prefix(p).is_some_and(|r| r.starts_with([':', '_'])))
+                    };
+                    tokens.extend(strings.filter(is).filter(|s| !s.ends_with("{name}")).map(str::to_owned));
+                }
+            }
+        }
+        let mut tokens = Vec::new();
+        walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/convert"), &mut tokens);
+        assert!(tokens.len() > 20, "{tokens:?}");
+        let missing: Vec<_> = tokens.iter().filter(|t| LOSS_TOKENS[loss(t)] == OTHER_LOSS).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

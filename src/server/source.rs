@@ -1,0 +1,191 @@
+//! The upstream's side of a streamed answer: what is read, and when it is overdue.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::app::Worker;
+use super::clocks::{Clocks, Due, Phase};
+use crate::config::Provider;
+use crate::convert::{Feed, Form, ReplyContext};
+use crate::observe::log;
+use crate::observe::metrics::FaultStage;
+use crate::upstream::body::MAX_WHOLE;
+use crate::upstream::{Answer, Body, Cause, Fault, Stage};
+use crate::wire::anthropic::ApiError;
+
+/// Output that is collected before it is passed on although the upstream has more.
+pub(super) const BATCH: usize = 64 * 1024;
+
+/// How far one look at the upstream came.
+pub(super) enum Step {
+    /// There may be more later.
+    Waiting,
+    /// There is more, but enough for one chunk.
+    Batch,
+    /// That was all.
+    Over,
+}
+
+/// Where the events of a stream come from.
+pub(super) struct Source {
+    pub(super) worker: Rc<Worker>,
+    provider: Arc<Provider>,
+    request_id: String,
+    /// None: it has ended, or was let go.
+    pub(super) upstream: Option<Body>,
+    pub(super) feed: Feed,
+    pub(super) clocks: Clocks,
+}
+
+/// The beginning of a stream, which can go to the client.
+pub(super) struct Opened {
+    pub(super) source: Source,
+    /// The first events.
+    pub(super) events: Vec<u8>,
+    /// What went wrong behind them.
+    pub(super) broken: Option<ApiError>,
+}
+
+impl Source {
+    /// For an answer whose head is here.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        provider: &Arc<Provider>,
+        request_id: &str,
+        answer: Answer,
+        context: ReplyContext,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            provider: Arc::clone(provider),
+            request_id: request_id.to_owned(),
+            clocks: Clocks::new(&worker.config, answer.began),
+            feed: Feed::new(answer.content_type(), context),
+            upstream: Some(answer.body),
+        }
+    }
+
+    /// Waits for the first event, so that what goes wrong until then is a real HTTP error, or
+    /// somebody else can be asked; not longer than the grace, and then commits to a 200.
+    ///
+    /// # Errors
+    /// The answer to give instead.
+    pub(super) async fn open(mut self) -> Result<Opened, ApiError> {
+        let mut events = Vec::new();
+        let broken = poll_fn(|cx| {
+            loop {
+                match self.read(cx, &mut events) {
+                    Ok(Step::Over) => return Poll::Ready(Ok(None)),
+                    Ok(_) if self.feed.translator.started() => return Poll::Ready(Ok(None)),
+                    Ok(Step::Batch) => continue,
+                    Ok(Step::Waiting) => {}
+                    Err(error) if self.feed.translator.started() => return Poll::Ready(Ok(Some(error))),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                match std::task::ready!(self.clocks.poll(self.phase(false), cx)) {
+                    Due::Commit | Due::Ping => {
+                        self.feed.translator.start(&mut events);
+                        return Poll::Ready(Ok(None));
+                    }
+                    due => return Poll::Ready(Err(self.overdue(due))),
+                }
+            }
+        })
+        .await;
+        let broken = broken.inspect_err(|_| self.blame())?;
+        self.clocks.send();
+        Ok(Opened { source: self, events, broken })
+    }
+
+    pub(super) fn phase(&self, committed: bool) -> Phase {
+        Phase { committed, finished: self.feed.translator.finish_seen() }
+    }
+
+    /// Takes all that the upstream has for us now.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Result<Step, ApiError> {
+        loop {
+            let Some(upstream) = &mut self.upstream else { return Ok(Step::Over) };
+            match upstream.poll_chunk(cx) {
+                Poll::Pending => return Ok(Step::Waiting),
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.clocks.hear();
+                    if self.take(&bytes, out)? {
+                        return Ok(Step::Over);
+                    }
+                    if out.len() >= BATCH {
+                        return Ok(Step::Batch);
+                    }
+                }
+                Poll::Ready(ended) => {
+                    self.upstream = None;
+                    self.end(ended.and_then(Result::err), out)?;
+                    return Ok(Step::Over);
+                }
+            }
+        }
+    }
+
+    /// Translates upstream bytes. True: the stream said that it is done.
+    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, ApiError> {
+        #[cfg(test)]
+        super::tests::trip(bytes);
+        let done = self.feed.take(bytes, out, || self.clocks.event())?;
+        if self.feed.whole().len() > MAX_WHOLE {
+            return Err(self.told(Cause::TooLarge(MAX_WHOLE)));
+        }
+        if done {
+            self.let_go();
+        }
+        Ok(done)
+    }
+
+    /// The upstream's body has ended, cleanly or not: the translator knows whether that was all.
+    fn end(&mut self, fault: Option<Fault>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match (self.feed.form(), fault) {
+            (Some(Form::Events), Some(fault)) => {
+                tracing::debug!(request_id = %self.request_id, %fault, "the upstream's stream broke");
+            }
+            (_, Some(fault)) => return Err(fault.api_error(&self.provider.name)),
+            (Some(Form::Whole), None) => {
+                let max = self.worker.config.log_body_max_chars;
+                log::body(max, &self.request_id, "upstream answer", self.feed.whole(), |text| {
+                    self.blot(text);
+                });
+            }
+            _ => {}
+        }
+        self.feed.end(out)
+    }
+
+    /// Lets the connection end by itself, so that it can be used again.
+    fn let_go(&mut self) {
+        if let Some(body) = self.upstream.take() {
+            body.linger();
+        }
+    }
+
+    fn told(&self, cause: Cause) -> ApiError {
+        Fault::new(Stage::Body, cause).api_error(&self.provider.name)
+    }
+
+    /// What the client is told when a clock has run out.
+    pub(super) fn overdue(&self, due: Due) -> ApiError {
+        match due {
+            Due::FirstEvent(limit) => self.told(Cause::Timeout(limit)),
+            Due::Idle(limit) => self.told(Cause::Idle(limit)),
+            Due::Ping | Due::Commit | Due::Settled => ApiError::bad_gateway(""),
+        }
+    }
+
+    /// Counts that the upstream failed in its answer.
+    pub(super) fn blame(&self) {
+        self.worker.meters.fault(&self.provider, FaultStage::Body);
+    }
+
+    /// Blots keys out of what an upstream said.
+    pub(super) fn blot(&self, words: &mut String) {
+        self.provider.blot(words);
+    }
+}
