@@ -255,7 +255,7 @@ fn a_config_that_cannot_be_read_is_said_plainly() {
 fn no_clock_is_the_calendars() {
     // A jump of the system's time moves no timeout: those are all `Instant`s. Who asks for the
     // time of day does so to write it down.
-    // `retry-after` may be a date: that one is a wait by the calendar, of a second at most.
+    // `retry-after` may be a date: that is a wait by the calendar, of two seconds at most.
     const MAY: [&str; 5] = [
         "src/cli/run/logfile.rs",
         "src/observe/capture/",
@@ -263,6 +263,34 @@ fn no_clock_is_the_calendars() {
         "src/upstream/attempt.rs",
         "src/upstream/tls.rs",
     ];
+    fn walk(dir: &Path, found: &mut Vec<String>, files: &mut usize) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found, files);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                *files += 1;
+                let text = std::fs::read_to_string(&path).unwrap();
+                if text.contains("SystemTime") || text.contains("UNIX_EPOCH") {
+                    found.push(path.to_str().unwrap().replace('\\', "/"));
+                }
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut files) = (Vec::new(), 0);
+    walk(&root.join("src"), &mut found, &mut files);
+    assert!(files > 50);
+    for path in found {
+        assert!(MAY.iter().any(|may| path.contains(may)), "{path} asks for the time of day");
+    }
+}
+
+#[test]
+fn signals_before_and_during_the_start_end_it() {
+    for name in ["TERM", "INT"] {
+        let mut program = Program::start_as(&config_of("http://127.0.0.1:1", &json!({})), |program, _| {
+            let mut command = Command::new(program);
             command.arg("serve").stdin(Stdio::null());
             command
         });
