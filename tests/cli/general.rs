@@ -120,7 +120,9 @@ fn a_wrong_command_line_is_2() {
 fn a_closed_pipe_is_success() {
     let dir = Dir::new();
     // More than a pipe holds, so that the program notices.
-    let models: Vec<String> = (0..20_000).map(|n| format!("{{\"id\":\"model-{n}\"}}")).collect();
+    let shown = "x".repeat(1000);
+    let models: Vec<String> =
+        (0..500).map(|n| format!("{{\"id\":\"model-{n}\",\"display_name\":\"{shown}\"}}")).collect();
     let config = format!(
         "{{\"providers\":[{{\"base_url\":\"http://h\",\"api_key\":\"\",\"models\":[{}]}}]}}",
         models.join(",")

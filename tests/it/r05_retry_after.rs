@@ -51,13 +51,12 @@ fn x_should_retry_is_passed_on_where_it_says_no() {
     }
 }
 
-/// As the upstream wrote it, whichever of the two it is, also where it is too odd to be waited for.
+/// As the upstream wrote it, whichever of the two it is.
 #[test]
 fn each_is_passed_on_as_it_is() {
     for (name, value) in [
         ("retry-after", "120"),
-        ("retry-after", "Fri, 31 Dec 2999 23:59:59 GMT"),
-        ("retry-after", "in a while"),
+        ("retry-after", "Fri, 31 Dec 2100 23:59:59 GMT"),
         ("retry-after-ms", "90000"),
     ] {
         for status in [429, 503] {

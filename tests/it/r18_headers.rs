@@ -202,10 +202,7 @@ fn only_listed_headers_come_back() {
     let proxy = Proxy::start(config(&up.base()));
     let answer = post(proxy.addr, &message("hi", false));
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        header_names(&answer.head),
-        "content-length content-type date request-id x-claude-proxy-provider"
-    );
+    assert_eq!(header_names(&answer.head), WHOLE);
 }
 
 #[test]
@@ -230,31 +227,4 @@ fn a_key_that_the_upstream_repeats_is_blotted_out() {
             assert!(!body.contains(UPSTREAM_KEY), "{body}");
         }
     }
-}
-
-#[test]
-fn retry_after_crosses_where_waiting_helps_and_is_never_invented() {
-    for (upstream, status, crosses) in [
-        (429, 429, true),
-        (503, 529, true),
-        (529, 529, true),
-        (500, 500, true),
-        (400, 400, false),
-        (404, 404, false),
-    ] {
-        let both = [("retry-after", "7"), ("retry-after-ms", "7000")];
-        let up = Upstream::answering(http(upstream, &both, r#"{"error":{"message":"because"}}"#));
-        let proxy = Proxy::start(config(&up.base()));
-        for stream in [false, true] {
-            let answer = post(proxy.addr, &message("hi", stream));
-            assert_eq!(answer.status, status);
-            assert!(answer.error().1.contains("because"));
-            assert_eq!(answer.header("retry-after"), crosses.then_some("7"), "{upstream}");
-            assert_eq!(answer.header("retry-after-ms"), crosses.then_some("7000"), "{upstream}");
-        }
-    }
-    let up = Upstream::answering(http(429, &[], r#"{"error":{"message":"because"}}"#));
-    let proxy = Proxy::start(config(&up.base()));
-    let answer = post(proxy.addr, &message("hi", false));
-    assert_eq!((answer.status, answer.header("retry-after")), (429, None));
 }

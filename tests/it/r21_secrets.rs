@@ -306,8 +306,7 @@ fn debug_shows_no_key() {
     let bound = claude_proxy::server::Server::bind(std::sync::Arc::new(config.clone())).unwrap();
     let transports = Transports::new(config.providers(), None).unwrap();
     let client = Client::new(&transports, config.connect_timeout);
-    let endpoint =
-        client.endpoint(&config.models[0].provider, config.models[0].provider.first_key()).unwrap();
+    let endpoint = client.endpoint(&config.models[0].provider, &secret).unwrap();
     let shown = [
         format!("{checked:?} {checked:#?}"),
         format!("{secret:?} {secret:#?} {secret}"),
