@@ -133,6 +133,16 @@ fn source(name: &str) -> Option<String> {
     text.contains("#[test]").then_some(text)
 }
 
+/// Checks the tests that a cell of a table names; a script is named by its path.
+fn check_tests(cell: &str, line: &str) {
+    let mut names = cell.split('`').skip(1).step_by(2).peekable();
+    assert!(names.peek().is_some(), "no test is named: {line}");
+    for name in names {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        assert!(source(name).is_some() || script.is_file(), "there is no test `{name}`");
+    }
+}
+
 #[test]
 fn security_names_tests_that_exist() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
@@ -140,12 +150,31 @@ fn security_names_tests_that_exist() {
     let promises: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     assert!(promises.len() > 8);
     for promise in promises {
-        let tests = promise.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let mut names = tests.split('`').skip(1).step_by(2).peekable();
-        assert!(names.peek().is_some(), "no test is named: {promise}");
-        for name in names {
-            assert!(source(name).is_some(), "there is no test `{name}`");
-        }
+        check_tests(promise.trim_end_matches(" |").rsplit(" | ").next().unwrap(), promise);
     }
     assert!(source("it::r99_none").is_none() && source("fuzz::none").is_none());
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
+    let text = fs::read_to_string(path).unwrap();
+    let table = text.split_once("## Promises").unwrap().1.split_once("\n## ").unwrap().0;
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| R")).collect();
+    for (n, row) in rows.iter().enumerate() {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!((cells.len(), cells[0].trim()), (5, &*format!("R{}", n + 1)), "{row}");
+        check_tests(cells[2], row);
+    }
+    assert_eq!(rows.len(), 34);
+    // And each module of a promise is named.
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(module) =
+            name.strip_suffix(".rs").filter(|m| m.starts_with('r') && m.as_bytes()[1].is_ascii_digit())
+        else {
+            continue;
+        };
+        assert!(table.contains(&format!("`it::{module}`")), "{module} has no row");
+    }
 }
