@@ -54,17 +54,11 @@ impl Object {
         more: Value,
     ) {
         let mut fields = Map::new();
-        let mut doc = prose(doc);
+        let doc = prose(doc);
         let own = of.to_value();
         for part in [own, default, more] {
             let Value::Object(part) = part else { continue };
-            for (key, value) in part {
-                match (key.as_str(), value.as_str()) {
-                    // Editors show descriptions, not comments.
-                    ("$comment", Some(text)) => doc = format!("{doc} {text}"),
-                    _ => drop(fields.insert(key, value)),
-                }
-            }
+            fields.extend(part);
         }
         if fields.contains_key("exclusiveMinimum") {
             fields.remove("minimum");

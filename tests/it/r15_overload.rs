@@ -78,13 +78,7 @@ fn of_200_clients_8_are_served_and_the_others_told_at_once() {
 
 #[test]
 fn room_comes_back_when_clients_leave() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let mut config = config(&up.base());
     config.max_concurrent_requests = 2;
     let proxy = Proxy::start(config);

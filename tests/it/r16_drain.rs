@@ -46,13 +46,7 @@ fn a_stream_across_the_signal_finishes() {
 
 #[test]
 fn at_the_deadline_clients_are_told() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let mut config = config(&up.base());
     config.shutdown_grace = Duration::from_millis(1500);
     let proxy = Proxy::start(config);
@@ -93,13 +87,7 @@ fn whole_requests_are_told_too() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let proxy = Proxy::start(config(&up.base()));
     let mut client = Client::connect(proxy.addr);
     client.send("POST", "/v1/messages", &[], &message("hi", true));
@@ -154,13 +142,7 @@ fn a_lame_duck_still_answers_and_closes_its_connections() {
 /// actix takes no further order once it waits for connections to end, so this has its own test.
 #[test]
 fn a_second_signal_after_the_lame_duck_ends_at_once_too() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let proxy = Proxy::start(config(&up.base()));
     let mut client = Client::connect(proxy.addr);
     client.send("POST", "/v1/messages", &[], &message("hi", true));

@@ -305,13 +305,7 @@ fn watch_sees_a_switched_symlink() {
 
 #[test]
 fn limits_change_at_once_and_running_requests_count() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let of = |most: usize, bytes: usize| {
         let mut config = config(&up.base());
         config.max_concurrent_requests = most;
@@ -386,13 +380,7 @@ fn connections_of_a_provider_that_is_gone_are_closed() {
 #[test]
 fn permits_and_descriptors_return_after_fifty_reloads() {
     let (a, b) = (named("a"), named("b"));
-    let hanging = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let hanging = Upstream::one_word();
     let few = json!({"max_concurrent_requests": 4, "workers": 2});
     let program = serve(&[], &file(&a, few.clone()));
     let addr = program.addr();

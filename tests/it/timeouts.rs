@@ -90,13 +90,7 @@ fn connecting_is_bounded() {
 
 #[test]
 fn silence_in_a_stream_ends_it_and_pings_do_not_hide_it() {
-    let up = Upstream::start(|mut conn| {
-        if conn.request().is_some() {
-            conn.stream_head();
-            conn.chunk(text("one"));
-            conn.hang();
-        }
-    });
+    let up = Upstream::one_word();
     let mut config = config(&up.base());
     config.stream_idle_timeout = Duration::from_millis(900);
     config.ping_interval = Duration::from_millis(200);

@@ -151,10 +151,15 @@ impl Files {
         json.push(b'\n');
         let mut clean = Vec::with_capacity(json.len());
         blot.pass(&mut json, true, &mut clean);
-        append(&self.dir, META, &mut clean, &mut self.written)?;
+        // Whoever sees the file sees all of it: it is the sign that the exchange is over.
+        append(&self.dir, UNFINISHED, &mut clean, &mut self.written)?;
+        std::fs::rename(self.dir.join(UNFINISHED), self.dir.join(META))?;
         Ok(self.written)
     }
 }
+
+/// What [`META`] is called while it is written.
+const UNFINISHED: &str = "meta.json.new";
 
 /// Makes a directory and its parents; only its owner may look into it.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {

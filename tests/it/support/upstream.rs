@@ -127,6 +127,17 @@ impl Upstream {
         })
     }
 
+    /// Begins a stream with the word `one`, and then says nothing until the client closes.
+    pub fn one_word() -> Self {
+        Self::start(|mut conn| {
+            if conn.request().is_some() {
+                conn.stream_head();
+                conn.chunk(super::text("one"));
+                conn.hang();
+            }
+        })
+    }
+
     pub fn base(&self) -> String {
         format!("{}://{}", self.scheme, self.addr)
     }
