@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::code::Code;
+use crate::wire::json::{BOM, line_column};
 
 /// How much a [`Finding`] matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,7 @@ impl Finding {
     pub fn end(&self, text: &str) -> (usize, usize) {
         let marked = text.get(self.span.clone()).unwrap_or_default();
         if marked.contains('\n') {
-            return crate::wire::json::line_column(text.as_bytes(), self.span.end);
+            return line_column(text.as_bytes(), self.span.end);
         }
         (self.line, self.column + marked.chars().count())
     }
@@ -135,12 +136,11 @@ impl Findings {
     pub(super) fn finish(mut self, text: &str) -> Vec<Finding> {
         let bytes = text.as_bytes();
         // A byte order mark is no column.
-        let bom: &[u8] = b"\xEF\xBB\xBF";
         for finding in &mut self.0 {
             finding.span = in_text(&finding.span, text);
-            let (line, column) = crate::wire::json::line_column(bytes, finding.span.start);
+            let (line, column) = line_column(bytes, finding.span.start);
             finding.line = line;
-            finding.column = if line == 1 && bytes.starts_with(bom) { (column - 1).max(1) } else { column };
+            finding.column = if line == 1 && bytes.starts_with(BOM) { (column - 1).max(1) } else { column };
         }
         self.0.sort_by(|a, b| {
             (a.span.start, std::cmp::Reverse(a.severity)).cmp(&(b.span.start, std::cmp::Reverse(b.severity)))

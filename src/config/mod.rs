@@ -111,6 +111,11 @@ impl Api {
     }
 }
 
+/// Whether a URL asks for TLS.
+pub fn is_https(url: &str) -> bool {
+    url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+}
+
 /// One upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
@@ -143,7 +148,7 @@ impl Provider {
 
     /// Its URL is `https`.
     pub fn encrypted(&self) -> bool {
-        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+        is_https(&self.base_url)
     }
 
     /// Blots the keys and the values of the headers out of the provider's own words.

@@ -1,5 +1,7 @@
 //! Is it a stream of events, or one JSON body? Servers answer either to either request.
 
+use crate::wire::json::BOM;
+
 /// What an upstream's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -29,7 +31,7 @@ impl Form {
 /// have come in reads of their own.
 pub(super) fn begin(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes.trim_ascii_start();
-    while let Some(after) = rest.strip_prefix(b"\xEF\xBB\xBF") {
+    while let Some(after) = rest.strip_prefix(BOM) {
         rest = after.trim_ascii_start();
     }
     rest

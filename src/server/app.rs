@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,44 +74,34 @@ impl Shared {
 /// What one thread has of one configuration: awc is not `Send`, so each has connections of its
 /// own.
 pub(super) struct Worker {
-    pub(super) config: Arc<Config>,
-    key: Option<Key>,
-    failures: Arc<Failures>,
-    pub(super) gate: Gate,
-    pub(super) unfinished: Unfinished,
-    pub(super) drain: Drain,
-    pub(super) counting: Arc<Semaphore>,
-    pub(super) capture: Option<Arc<Capture>>,
-    pub(super) metrics: Arc<Metrics>,
+    shared: Shared,
     pub(super) meters: Meters,
     /// The number of its configuration.
     pub(super) generation: u64,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
-    pub(super) budget: Budget,
     pub(super) upstreams: Upstreams,
+}
+
+/// What all threads share is read as the worker's own.
+impl Deref for Worker {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Worker {
     /// `before`: the worker that this one follows.
-    pub(super) fn new(shared: &Shared, generation: u64, before: Option<&Self>) -> Self {
-        let upstreams = Upstreams::new(shared, before.map(|b| &b.upstreams));
+    pub(super) fn new(shared: Shared, generation: u64, before: Option<&Self>) -> Self {
         Self {
-            config: Arc::clone(&shared.config),
-            key: shared.key.clone(),
-            failures: Arc::clone(&shared.failures),
-            gate: shared.gate.clone(),
-            unfinished: shared.unfinished.clone(),
-            drain: shared.drain.clone(),
-            counting: Arc::clone(&shared.counting),
-            capture: shared.capture.clone(),
-            metrics: Arc::clone(&shared.metrics),
+            upstreams: Upstreams::new(&shared, before.map(|b| &b.upstreams)),
             meters: Meters::new(&shared.config, &shared.metrics),
             generation,
             ids: Ids::default(),
             scratch: RefCell::default(),
-            budget: shared.budget.clone(),
-            upstreams,
+            shared,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! old one, and each thread makes a new [`Worker`] of it when its next request comes. Requests
 //! that run keep the worker that they began with, and with it their configuration.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,25 +54,25 @@ impl Current {
 /// The newest worker of one thread.
 pub(super) struct Newest {
     current: Current,
-    generation: Cell<u64>,
     worker: RefCell<Rc<Worker>>,
 }
 
 impl Newest {
     pub(super) fn new(current: Current) -> Self {
         let (generation, shared) = current.get();
-        let worker = RefCell::new(Rc::new(Worker::new(&shared, generation, None)));
-        Self { current, generation: Cell::new(generation), worker }
+        let worker = RefCell::new(Rc::new(Worker::new(shared, generation, None)));
+        Self { current, worker }
     }
 
     /// For a request that begins now. One atomic load, unless there was a reload.
     pub(super) fn worker(&self) -> Rc<Worker> {
-        if self.current.generation() != self.generation.get() {
-            let (generation, shared) = self.current.get();
-            let next = Rc::new(Worker::new(&shared, generation, Some(&self.worker.borrow())));
-            self.worker.replace(next);
-            self.generation.set(generation);
+        let worker = Rc::clone(&self.worker.borrow());
+        if self.current.generation() == worker.generation {
+            return worker;
         }
-        Rc::clone(&self.worker.borrow())
+        let (generation, shared) = self.current.get();
+        let next = Rc::new(Worker::new(shared, generation, Some(&worker)));
+        self.worker.replace(Rc::clone(&next));
+        next
     }
 }

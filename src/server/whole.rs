@@ -9,10 +9,52 @@ use crate::config::Provider;
 use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, native};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
-use crate::upstream::{Answer, Cause, Fault, Stage};
+use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::ApiError;
 
-/// Reads and converts the answer; `upstream_timeout` bounds all of it.
+/// An answer that is being read; `upstream_timeout` bounds all of it.
+struct Coming<'a> {
+    worker: &'a Worker,
+    provider: &'a Provider,
+    content_type: String,
+    body: Body,
+    until: Instant,
+}
+
+impl<'a> Coming<'a> {
+    fn new(worker: &'a Worker, provider: &'a Provider, answer: Answer) -> Self {
+        let until = answer.began + worker.config.upstream_timeout;
+        Self { worker, provider, content_type: answer.content_type(), body: answer.body, until }
+    }
+
+    fn told(&self, fault: &Fault) -> ApiError {
+        fault.api_error(&self.provider.name)
+    }
+
+    fn late(&self) -> ApiError {
+        self.told(&Fault::new(Stage::Body, Cause::Timeout(self.worker.config.upstream_timeout)))
+    }
+
+    /// The next bytes; none: that was all.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let next = timeout_at(self.until, self.body.chunk()).await.map_err(|_| self.late())?;
+        next.transpose().map_err(|fault| self.told(&fault))
+    }
+
+    /// All of it, `head` included, which was read already.
+    async fn rest(&mut self, head: Bytes) -> Result<Bytes, ApiError> {
+        let rest = self.body.rest(head, MAX_WHOLE, self.until, self.worker.config.upstream_timeout).await;
+        rest.map_err(|fault| self.told(&fault))
+    }
+}
+
+/// Logs a body, without the provider's keys.
+fn show(worker: &Worker, provider: &Provider, record: &Record, what: &'static str, bytes: &[u8]) {
+    let max = worker.config.log_body_max_chars;
+    log::body(max, &record.request_id, what, bytes, |text| provider.blot(text));
+}
+
+/// Reads and converts the answer.
 pub(super) async fn read(
     worker: &Worker,
     provider: &Provider,
@@ -20,25 +62,15 @@ pub(super) async fn read(
     context: ReplyContext,
     record: &mut Record,
 ) -> Result<WholeAnswer, ApiError> {
-    let limit = worker.config.upstream_timeout;
-    let until = answer.began + limit;
-    let content_type = answer.content_type();
-    let mut body = answer.body;
-    let told = |fault: Fault| fault.api_error(&provider.name);
-    let show = |record: &Record, what, bytes: &[u8]| {
-        let max = worker.config.log_body_max_chars;
-        log::body(max, &record.request_id, what, bytes, |text| provider.blot(text));
-    };
-    let late = || told(Fault::new(Stage::Body, Cause::Timeout(limit)));
-
+    let mut coming = Coming::new(worker, provider, answer);
     // Enough of it to tell what it is.
     let mut head = Bytes::new();
     let form = loop {
-        if let Some(form) = Form::of(&content_type, &head) {
+        if let Some(form) = Form::of(&coming.content_type, &head) {
             break form;
         }
-        match timeout_at(until, body.chunk()).await.map_err(|_| late())? {
-            Some(chunk) => head = chunk.map_err(told)?,
+        match coming.chunk().await? {
+            Some(chunk) => head = chunk,
             None => break Form::Whole,
         }
     };
@@ -46,8 +78,8 @@ pub(super) async fn read(
     #[cfg(test)]
     super::tests::trip(&head);
     if form == Form::Whole {
-        let whole = body.rest(head, MAX_WHOLE, until, limit).await.map_err(told)?;
-        show(record, "upstream answer", &whole);
+        let whole = coming.rest(head).await?;
+        show(worker, provider, record, "upstream answer", &whole);
         return convert::response(&whole, context);
     }
 
@@ -70,47 +102,39 @@ pub(super) async fn read(
             idle = SETTLED;
         }
         let silent = Instant::now() + idle;
-        next = match timeout_at(until.min(silent), body.chunk()).await {
+        next = match timeout_at(coming.until.min(silent), coming.body.chunk()).await {
             Ok(next) => next,
             Err(_) if fold.finish_seen() => break UpstreamEnd::Eof,
-            Err(_) if until <= silent => return Err(late()),
-            Err(_) => return Err(told(Fault::new(Stage::Body, Cause::Idle(idle)))),
+            Err(_) if coming.until <= silent => return Err(coming.late()),
+            Err(_) => return Err(coming.told(&Fault::new(Stage::Body, Cause::Idle(idle)))),
         };
     };
     if end == UpstreamEnd::DoneMarker {
-        body.linger();
+        coming.body.linger();
     }
     let whole = fold.finish(end)?;
-    show(record, "answer", &whole.body);
+    show(worker, provider, record, "answer", &whole.body);
     Ok(whole)
 }
 
-/// Reads an answer that passes as it is; `upstream_timeout` bounds all of it.
+/// Reads an answer that passes as it is.
 pub(super) async fn pass(
     worker: &Worker,
     provider: &Provider,
     answer: Answer,
     record: &mut Record,
 ) -> Result<WholeAnswer, ApiError> {
-    let limit = worker.config.upstream_timeout;
-    let until = answer.began + limit;
-    let content_type = answer.content_type();
-    let mut body = answer.body;
-    let told = |fault: Fault| fault.api_error(&provider.name);
+    let mut coming = Coming::new(worker, provider, answer);
     // Enough of it to tell that it is no stream, which might never end.
     let mut head = BytesMut::new();
-    while Form::of(&content_type, &head).is_none() && head.len() < 64 * 1024 {
-        let chunk = timeout_at(until, body.chunk()).await;
-        match chunk.map_err(|_| told(Fault::new(Stage::Body, Cause::Timeout(limit))))? {
-            Some(chunk) => head.extend_from_slice(&chunk.map_err(told)?),
-            None => break,
-        }
+    while Form::of(&coming.content_type, &head).is_none() && head.len() < 64 * 1024 {
+        let Some(chunk) = coming.chunk().await? else { break };
+        head.extend_from_slice(&chunk);
     }
     record.mark_first_byte();
-    native::check_form(Form::of(&content_type, &head).unwrap_or(Form::Whole), &provider.name)?;
-    let whole = body.rest(head.freeze(), MAX_WHOLE, until, limit).await.map_err(told)?;
-    let max = worker.config.log_body_max_chars;
-    log::body(max, &record.request_id, "upstream answer", &whole, |text| provider.blot(text));
+    native::check_form(Form::of(&coming.content_type, &head).unwrap_or(Form::Whole), &provider.name)?;
+    let whole = coming.rest(head.freeze()).await?;
+    show(worker, provider, record, "upstream answer", &whole);
     let summary = native::answer(&whole, &provider.name)?;
     Ok(WholeAnswer { body: whole.into(), summary })
 }

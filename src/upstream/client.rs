@@ -13,7 +13,7 @@ use super::crossing::{API_KEY, OLDEST, VERSION, places};
 use super::dial::dialler;
 use super::fault::{Cause, Fault, Stage};
 use super::transport::{Transport, Transports};
-use crate::config::{Api, Provider, Secret};
+use crate::config::{Api, Provider, Secret, is_https};
 
 /// How we introduce ourselves.
 const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
@@ -102,9 +102,8 @@ impl Client {
 
     /// The way to this provider; what is meant for TLS never goes without.
     fn way(&self, provider: &Provider, url: &str) -> Result<&Way, Fault> {
-        let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         let way = self.ways.iter().find(|way| way.transport.leads_to(provider));
-        way.filter(|way| way.transport.tls.is_some() == encrypted)
+        way.filter(|way| way.transport.tls.is_some() == is_https(url))
             .ok_or_else(|| bad("no way to it was set up"))
     }
 }

@@ -1,5 +1,7 @@
 //! Server-sent events: a decoder that holds no more than one event, and the writer of ours.
 
+use super::json::BOM;
+
 /// One event of the upstream's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SseEvent<'a> {
@@ -16,9 +18,6 @@ pub enum SseFault {
     #[error("upstream sent an event of more than {0} bytes")]
     TooLarge(usize),
 }
-
-/// The byte order mark that a text may begin with.
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Splits bytes into events, however they were cut on the way.
 ///

@@ -311,18 +311,7 @@ fn run_over(tls: Option<&Authority>, name: &str, ways: &[(Framing, Close)], step
         Some(Close::Rst) => conn.reset(),
         None => {}
     };
-    let (up, mut config) = match tls {
-        None => {
-            let up = Upstream::start(script);
-            let config = config(&up.base());
-            (up, config)
-        }
-        Some(authority) => {
-            let up = Upstream::start_tls(authority.server(&["127.0.0.1"]), script);
-            let config = trusting(&up.base(), authority);
-            (up, config)
-        }
-    };
+    let (up, mut config) = reached(tls, script);
     config.workers = 2;
     let proxy = Proxy::start(config);
     let mut client = Client::connect(proxy.addr);

@@ -82,14 +82,7 @@ fn room_comes_back_when_clients_leave() {
     let mut config = config(&up.base());
     config.max_concurrent_requests = 2;
     let proxy = Proxy::start(config);
-    let running: Vec<Client> = (0..2)
-        .map(|_| {
-            let mut client = Client::connect(proxy.addr);
-            client.send("POST", "/v1/messages", &[], &message("hi", true));
-            client.until("one");
-            client
-        })
-        .collect();
+    let running: Vec<Client> = (0..2).map(|_| Client::streaming(proxy.addr)).collect();
     for stream in [true, false] {
         let answer = post(proxy.addr, &message("hi", stream));
         assert_eq!((answer.status, answer.error().0.as_str()), (529, "overloaded_error"));
@@ -98,9 +91,7 @@ fn room_comes_back_when_clients_leave() {
     assert_eq!(up.connections(), 2, "nobody else was sent upstream");
     drop(running);
     eventually("both upstream connections closed", || up.gone() == 2);
-    let mut client = Client::connect(proxy.addr);
-    client.send("POST", "/v1/messages", &[], &message("hi", true));
-    client.until("one");
+    Client::streaming(proxy.addr);
 }
 
 /// An upstream that needs 20 ms for an answer.

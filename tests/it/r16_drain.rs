@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::grammar::End;
 use crate::support::program::Program;
-use crate::support::upstream::ok;
 use crate::support::*;
 
 #[test]
@@ -50,9 +49,7 @@ fn at_the_deadline_clients_are_told() {
     let mut config = config(&up.base());
     config.shutdown_grace = Duration::from_millis(1500);
     let proxy = Proxy::start(config);
-    let mut client = Client::connect(proxy.addr);
-    client.send("POST", "/v1/messages", &[], &message("hi", true));
-    client.until("one");
+    let mut client = Client::streaming(proxy.addr);
     proxy.signal();
     let answer = client.answer();
     let (events, end) = answer.events();
@@ -89,9 +86,7 @@ fn whole_requests_are_told_too() {
 fn a_second_signal_ends_at_once() {
     let up = Upstream::one_word();
     let proxy = Proxy::start(config(&up.base()));
-    let mut client = Client::connect(proxy.addr);
-    client.send("POST", "/v1/messages", &[], &message("hi", true));
-    client.until("one");
+    let mut client = Client::streaming(proxy.addr);
     proxy.signal();
     std::thread::sleep(Duration::from_millis(100));
     assert!(!proxy.has_ended());
@@ -104,15 +99,7 @@ fn a_second_signal_ends_at_once() {
 /// that close, so that the next request goes elsewhere.
 #[test]
 fn a_lame_duck_still_answers_and_closes_its_connections() {
-    let up = Upstream::start(|mut conn| {
-        while let Some(seen) = conn.request() {
-            if seen.json()["stream"] == true {
-                conn.stream(&[&text("hello"), &finish("stop"), DONE]);
-            } else {
-                conn.write(ok(&completion("hello")));
-            }
-        }
-    });
+    let up = Upstream::hello();
     let proxy = Proxy::start(config(&up.base()));
     // Before: kept open.
     let mut kept: Vec<Client> = (0..3).map(|_| Client::connect(proxy.addr)).collect();
@@ -144,9 +131,7 @@ fn a_lame_duck_still_answers_and_closes_its_connections() {
 fn a_second_signal_after_the_lame_duck_ends_at_once_too() {
     let up = Upstream::one_word();
     let proxy = Proxy::start(config(&up.base()));
-    let mut client = Client::connect(proxy.addr);
-    client.send("POST", "/v1/messages", &[], &message("hi", true));
-    client.until("one");
+    let mut client = Client::streaming(proxy.addr);
     proxy.signal();
     eventually("nothing new is accepted", || std::net::TcpStream::connect(proxy.addr).is_err());
     std::thread::sleep(Duration::from_millis(200));
@@ -248,9 +233,7 @@ fn a_second_signal_ends_the_program_now() {
     for pause in [200, 1300] {
         let up = slow(Duration::from_secs(20));
         let mut program = Program::start(&["serve"], &file(&up, json!({})));
-        let mut client = Client::connect(program.addr());
-        client.send("POST", "/v1/messages", &[], &message("hi", true));
-        client.until("one");
+        let _client = Client::streaming(program.addr());
         program.signal("TERM");
         std::thread::sleep(Duration::from_millis(pause));
         assert!(!program.has_ended());

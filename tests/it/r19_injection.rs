@@ -58,15 +58,7 @@ fn assert_head(head: &str) {
 
 #[test]
 fn what_a_client_says_stays_within_its_string() {
-    let up = Upstream::start(|mut conn| {
-        while let Some(seen) = conn.request() {
-            if seen.json()["stream"] == true {
-                conn.stream(&[&text("hello"), &finish("stop"), DONE]);
-            } else {
-                conn.write(ok(&completion("hello")));
-            }
-        }
-    });
+    let up = Upstream::hello();
     let mut config = config(&up.base());
     config.default_model = Some("m".to_owned());
     config.aliases = vec![("alias*".to_owned(), "m".to_owned())];

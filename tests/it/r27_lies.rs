@@ -85,18 +85,7 @@ fn judge_over(tls: Option<&Authority>, lies: &[Lie]) {
             }
         }
     };
-    let (up, config) = match tls {
-        None => {
-            let up = Upstream::start(script);
-            let config = config(&up.base());
-            (up, config)
-        }
-        Some(authority) => {
-            let up = Upstream::start_tls(authority.server(&["127.0.0.1"]), script);
-            let config = trusting(&up.base(), authority);
-            (up, config)
-        }
-    };
+    let (up, config) = reached(tls, script);
     let proxy = Proxy::start(config);
     let mut wrong = Vec::new();
     for (n, lie) in lies.iter().enumerate() {

@@ -313,12 +313,7 @@ fn limits_change_at_once_and_running_requests_count() {
         config
     };
     let proxy = Proxy::start(of(2, 1 << 20));
-    let open = || {
-        let mut client = Client::connect(proxy.addr);
-        client.send("POST", "/v1/messages", &[], &message("hi", true));
-        client.until("one");
-        client
-    };
+    let open = || Client::streaming(proxy.addr);
     let refused = || post(proxy.addr, &message("hi", true)).status;
     let mut running = vec![open(), open()];
     assert_eq!(refused(), 529);
@@ -394,14 +389,7 @@ fn permits_and_descriptors_return_after_fifty_reloads() {
     }
     load.end();
     hangup(&program, &file(&hanging, few), RELOADED);
-    let running: Vec<Client> = (0..4)
-        .map(|_| {
-            let mut client = Client::connect(addr);
-            client.send("POST", "/v1/messages", &[], &message("hi", true));
-            client.until("one");
-            client
-        })
-        .collect();
+    let running: Vec<Client> = (0..4).map(|_| Client::streaming(addr)).collect();
     assert_eq!(post(addr, &message("hi", true)).status, 529, "four permits, and no more");
     drop(running);
     eventually("all have gone", || hanging.gone() == 4);

@@ -7,10 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::kind::{self, Form};
-use super::setup::without_bom;
 use crate::cli::args::From as Kind;
 use crate::cli::exit::UsageError;
-use crate::wire::json::{JsonError, line_column};
+use crate::wire::json::{JsonError, line_column, without_bom};
 
 /// Largest JSON document, in bytes. Captures of streams may be of any size.
 const MAX_DOCUMENT: u64 = 256 << 20;

@@ -1,7 +1,7 @@
 //! What an input is, told by its first bytes or by its keys.
 
 use crate::cli::args::From as Kind;
-use crate::wire::json::{Cursor, JsonError};
+use crate::wire::json::{Cursor, JsonError, without_bom};
 
 /// What the first bytes of an input tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Form {
 
 /// The form of an input that begins with `head`; none: more bytes are needed.
 pub(super) fn form(head: &[u8], at_end: bool) -> Option<Form> {
-    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
+    let head = without_bom(head).trim_ascii_start();
     let Some(first) = head.first() else { return at_end.then_some(Form::Other) };
     if matches!(first, b'{' | b'[') {
         return Some(Form::Json);

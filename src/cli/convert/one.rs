@@ -10,7 +10,7 @@ use super::capture::{self, Role};
 use super::input::{self, Foreign, Input, json_text, read_whole, recognise, syntax};
 use super::kind;
 use super::plan::Job;
-use super::setup::{Setup, without_bom};
+use super::setup::Setup;
 use super::sink::Sink;
 use super::sse::{self, Ended};
 use super::target::Target;
@@ -19,6 +19,7 @@ use crate::cli::args::{ConvertArgs, From as Kind, To};
 use crate::cli::exit::UsageError;
 use crate::convert::{self, Losses, StreamTranslator, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
+use crate::wire::json::without_bom;
 
 /// An input that was converted.
 pub(super) struct Done {

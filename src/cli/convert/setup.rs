@@ -13,7 +13,7 @@ use crate::convert::native::History;
 use crate::convert::{self, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
 use crate::observe::capture::meta::{CLIENT_REQUEST, META};
 use crate::wire::anthropic::{ApiError, Outline, Request};
-use crate::wire::json::Cursor;
+use crate::wire::json::{Cursor, without_bom};
 
 /// What a conversion has to know besides its input.
 #[derive(Clone)]
@@ -194,9 +194,4 @@ fn model_of(json: &[u8]) -> Option<String> {
         Ok::<(), crate::wire::json::JsonError>(())
     });
     model.filter(|m| !m.is_empty())
-}
-
-/// The bytes behind a byte order mark.
-pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }

@@ -16,19 +16,9 @@ pub(super) async fn exchange(
     prompt: &Prompt,
 ) -> Result<(Reply, Option<Tokens>), Refused> {
     let name = &model.provider.name;
-    let body = serde_json::json!({
-        "model": model.spec.remote_id,
-        "max_tokens": prompt.max_tokens,
-        "stream": prompt.stream,
-        "messages": [{"role": "user", "content": prompt.text}],
-    })
-    .to_string();
-    let asked = post(client, &model.provider, body.into_bytes(), prompt.stream, limits).await;
-    let reply = asked.map_err(|fault| Refused {
-        message: fault.api_error(name).message,
-        fault: Some(fault),
-        reply: None,
-    })?;
+    let body = prompt.body(&model.spec.remote_id);
+    let asked = post(client, &model.provider, body, prompt.stream, limits).await;
+    let reply = asked.map_err(|fault| Refused::unanswered(fault, name))?;
     let read = match Form::of(&reply.content_type, &reply.body) {
         _ if reply.status >= 400 => Err(error(reply.status, &reply.body, name)),
         Some(Form::Events) if !prompt.stream => {

@@ -77,6 +77,27 @@ pub(super) struct Prompt {
     pub(super) stream: bool,
 }
 
+impl Prompt {
+    /// A request of the Messages API that says it to that model.
+    pub(super) fn body(&self, model: &str) -> Vec<u8> {
+        serde_json::json!({
+            "model": model,
+            "max_tokens": self.max_tokens,
+            "stream": self.stream,
+            "messages": [{"role": "user", "content": self.text}],
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
+
+impl Refused {
+    /// There is no answer.
+    pub(super) fn unanswered(fault: Fault, provider: &str) -> Self {
+        Self { message: fault.api_error(provider).message, fault: Some(fault), reply: None }
+    }
+}
+
 /// As [`whole`], with a prompt of one's own.
 pub(super) async fn once(client: &Client, model: &Model, limits: Limits, prompt: &Prompt) -> Once {
     match exchange(client, model, limits, prompt).await {
@@ -103,14 +124,8 @@ pub(super) async fn once(client: &Client, model: &Model, limits: Limits, prompt:
 
 /// The request upstream and what is needed to read its answer.
 pub(super) fn request(model: &Model, prompt: &Prompt) -> Result<convert::Converted, ApiError> {
-    let body = serde_json::json!({
-        "model": model.id,
-        "max_tokens": prompt.max_tokens,
-        "stream": prompt.stream,
-        "messages": [{"role": "user", "content": prompt.text}],
-    })
-    .to_string();
-    let mut converted = convert::request(&Request::parse(body.as_bytes())?, model.profile, &model.spec)?;
+    let body = prompt.body(&model.id);
+    let mut converted = convert::request(&Request::parse(&body)?, model.profile, &model.spec)?;
     converted.reply.provider.clone_from(&model.provider.name);
     Ok(converted)
 }
@@ -129,11 +144,7 @@ pub(super) async fn exchange(
     let local = |e: ApiError| Refused { message: e.message, fault: None, reply: None };
     let converted = request(model, prompt).map_err(local)?;
     let asked = post(client, &model.provider, converted.body, converted.upstream_streams, limits).await;
-    let reply = asked.map_err(|fault| Refused {
-        message: fault.api_error(name).message,
-        fault: Some(fault),
-        reply: None,
-    })?;
+    let reply = asked.map_err(|fault| Refused::unanswered(fault, name))?;
     let read = if reply.status >= 400 {
         Err(convert::error::error(reply.status, &reply.body, name, Some(&converted.reply)))
     } else {

@@ -20,7 +20,7 @@ use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
 use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::Half;
+use crate::wire::json::{Half, without_bom};
 use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES};
 
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
@@ -209,7 +209,7 @@ impl<S: Sink> Machine<S> {
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
     pub(super) fn push_completion(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let text = self.text_of(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body));
+        let text = self.text_of(without_bom(body));
         let Ok(chunk) = Chunk::parse(&text) else {
             if super::error::is_error_list(&text) {
                 return Err(self.fault(body));

@@ -6,14 +6,14 @@ use crate::convert;
 use crate::convert::form::Form;
 use crate::convert::stream::Summary;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::{Cursor, JsonError};
+use crate::wire::json::{Cursor, JsonError, without_bom};
 
 /// Looks at a whole answer, which passes as it is: what the log says of it.
 ///
 /// # Errors
 /// It is no message that came to its end: 502, or the error that it is.
 pub fn answer(body: &[u8], provider: &str) -> Result<Summary, ApiError> {
-    let Ok(text) = std::str::from_utf8(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)) else {
+    let Ok(text) = std::str::from_utf8(without_bom(body)) else {
         return Err(bad(provider, "its answer is not UTF-8"));
     };
     if text.trim().is_empty() {

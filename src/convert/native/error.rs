@@ -3,7 +3,7 @@
 
 use crate::convert;
 use crate::wire::anthropic::{ApiError, ErrorKind};
-use crate::wire::json::{Cursor, JsonError, JsonStr, RawJson};
+use crate::wire::json::{Cursor, JsonError, JsonStr, RawJson, without_bom};
 
 /// What an upstream's error answer becomes for the client. Total: any bytes give an error.
 ///
@@ -27,7 +27,7 @@ pub fn error(status: u16, body: &[u8], provider: &str) -> ApiError {
 
 /// An error in Anthropic's form, with the status that belongs to its type.
 pub(super) fn own(body: &[u8]) -> Option<ApiError> {
-    let text = std::str::from_utf8(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)).ok()?;
+    let text = std::str::from_utf8(without_bom(body)).ok()?;
     let (mut is_error, mut object) = (false, None);
     let mut cursor = Cursor::new(text);
     let read = cursor.object(|key, value| -> Result<(), JsonError> {

@@ -16,6 +16,14 @@ pub use raw::RawJson;
 pub use text::{JsonStr, Piece, Pieces};
 pub use write::{escape, write_str, write_u64};
 
+/// UTF-8's byte order mark: no part of a text, and some put it before one.
+pub const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// The bytes behind a byte order mark, if there is one.
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BOM).unwrap_or(bytes)
+}
+
 /// What is wrong with a JSON text, and at which byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {

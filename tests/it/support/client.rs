@@ -73,6 +73,14 @@ impl Client {
         Self { stream: Wire::Plain(stream), buffer: Vec::new() }
     }
 
+    /// Asks for a stream, and has its first word from [`super::Upstream::one_word`].
+    pub fn streaming(addr: SocketAddr) -> Self {
+        let mut client = Self::connect(addr);
+        client.send("POST", "/v1/messages", &[], &message("hi", true));
+        client.until("one");
+        client
+    }
+
     /// Over TLS. The error is what is wrong with the handshake.
     pub fn connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(addr).unwrap();

@@ -20,6 +20,26 @@ use std::time::{Duration, Instant};
 /// Longest that a test waits for anything that should happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// An upstream, over TLS if there is an authority for its certificate, and a configuration that
+/// leads to it.
+pub fn reached(
+    tls: Option<&tls::Authority>,
+    script: impl Fn(upstream::Conn) + Send + Sync + 'static,
+) -> (Upstream, claude_proxy::config::Config) {
+    match tls {
+        None => {
+            let up = Upstream::start(script);
+            let config = config(&up.base());
+            (up, config)
+        }
+        Some(authority) => {
+            let up = Upstream::start_tls(authority.server(&["127.0.0.1"]), script);
+            let config = trusting(&up.base(), authority);
+            (up, config)
+        }
+    }
+}
+
 /// Waits until it is so.
 pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

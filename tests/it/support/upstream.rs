@@ -127,6 +127,19 @@ impl Upstream {
         })
     }
 
+    /// Says `hello`, whole or streamed as it is asked.
+    pub fn hello() -> Self {
+        Self::start(|mut conn| {
+            while let Some(seen) = conn.request() {
+                if seen.json()["stream"] == true {
+                    conn.stream(&[&super::text("hello"), &super::finish("stop"), super::DONE]);
+                } else {
+                    conn.write(ok(&super::completion("hello")));
+                }
+            }
+        })
+    }
+
     /// Begins a stream with the word `one`, and then says nothing until the client closes.
     pub fn one_word() -> Self {
         Self::start(|mut conn| {
