@@ -151,6 +151,13 @@ impl Provider {
         is_https(&self.base_url)
     }
 
+    /// Whether there is something in a text that [`Provider::blot`] takes out.
+    pub fn is_repeated_in(&self, words: &str) -> bool {
+        let mut blotted = words.to_owned();
+        self.blot(&mut blotted);
+        blotted != words
+    }
+
     /// Blots the keys and the values of the headers out of the provider's own words.
     pub fn blot(&self, words: &mut String) {
         for key in &self.keys {

@@ -9,17 +9,17 @@ use tokio::time::Instant;
 
 use super::app::Worker;
 use super::reading::Reading;
-use super::reply::{PROVIDER, RETRY_AFTER_MS, Refusal};
+use super::reply::{PROVIDER, Refusal};
 use super::source::{Opened, Source};
 use super::whole;
-use crate::config::{Api, Model};
+use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Crossing, Endpoint, Limits, Stage};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
@@ -160,7 +160,7 @@ pub(super) async fn attempt(
     let answer = ask(worker, call, endpoint, began, record).await?;
     let headers = match &call.way {
         Way::Converted(_) => Vec::new(),
-        Way::Passed(_) => answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        Way::Passed(_) => crossing(&answer, &call.model.provider),
     };
     if call.client_streams {
         let provider = &call.model.provider;
@@ -236,13 +236,23 @@ fn stage(stage: Stage) -> FaultStage {
     }
 }
 
+/// The headers of a passing answer that cross, without those that repeat a key.
+fn crossing(answer: &Answer, provider: &Provider) -> Headers {
+    let keyless = |value: &HeaderValue| value.to_str().is_ok_and(|text| !provider.is_repeated_in(text));
+    let crossing = answer.crossing().filter(|(_, value)| keyless(value));
+    crossing.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Reads an error answer.
 async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limits) -> Failure {
     let status = answer.status;
     let (retry_after, retry_after_ms) = answer.retry_after();
     let wait = answer.wait();
     let should_retry = answer.should_retry();
-    let crossing: Headers = answer.crossing().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let headers = match &call.way {
+        Way::Converted(_) => Vec::new(),
+        Way::Passed(_) => crossing(&answer, &call.model.provider),
+    };
     let until = answer.began + limits.answer;
     let mut body = answer.body;
     let text = if let Some(encoding) = body.encoding() {
@@ -261,7 +271,7 @@ async fn refused(answer: Answer, call: &Call, endpoint: &Endpoint, limits: Limit
             error.should_retry = error.should_retry.or(should_retry);
             let mut failure = Failure::new(error, &call.model);
             failure.sign.retry_after = wait;
-            for (name, value) in crossing {
+            for (name, value) in headers {
                 failure.refusal = failure.refusal.with(name, Some(value));
             }
             return failure;

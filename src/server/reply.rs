@@ -11,8 +11,6 @@ use crate::wire::anthropic::ApiError;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// What a conversion could not carry.
 pub(super) const WARNINGS: HeaderName = HeaderName::from_static("x-claude-proxy-warnings");
-/// `retry-after` in milliseconds.
-pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// The name of the provider that answered, or that the error is about.
 pub(super) const PROVIDER: HeaderName = HeaderName::from_static("x-claude-proxy-provider");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");

@@ -22,6 +22,9 @@ use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
 use crate::config::{Provider, Secret};
 
+/// `retry-after` in milliseconds.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -80,7 +83,6 @@ impl Answer {
 
     /// `retry-after` and `retry-after-ms`, as the upstream wrote them.
     pub fn retry_after(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
-        const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
         let of = |name| self.body.header(name).filter(|v| says_when(v)).cloned();
         (of(&RETRY_AFTER), of(&RETRY_AFTER_MS))
     }
@@ -103,7 +105,7 @@ fn wait(seconds: Option<&HeaderValue>, millis: Option<&HeaderValue>, now: System
 
 /// A number or a date, as RFC 9110, 10.2.3 has it: nothing else of an upstream's reaches a client
 /// in a header.
-fn says_when(value: &HeaderValue) -> bool {
+pub(super) fn says_when(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let is_number =
         text.len() <= 20 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');

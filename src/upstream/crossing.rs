@@ -4,6 +4,7 @@ use awc::FrozenClientRequest;
 use awc::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::Answer;
+use super::attempt::{RETRY_AFTER_MS, says_when};
 use crate::config::{Api, Provider, Secret};
 
 /// The protocol's version.
@@ -62,10 +63,15 @@ impl Answer {
     /// `x-should-retry` does too, as [`Answer::should_retry`].
     pub fn crossing(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         const LIMITS: &str = "anthropic-ratelimit-";
-        let crosses = |name: &HeaderName| {
-            *name == RETRY_AFTER || name.as_str() == "retry-after-ms" || name.as_str().starts_with(LIMITS)
+        /// Longer than any number, date or word there.
+        const MOST: usize = 64;
+        let crosses = |name: &HeaderName, value: &HeaderValue| {
+            if *name == RETRY_AFTER || *name == RETRY_AFTER_MS {
+                return says_when(value);
+            }
+            name.as_str().starts_with(LIMITS) && value.len() <= MOST && value.to_str().is_ok()
         };
-        self.body.headers().iter().filter(move |(name, _)| crosses(name))
+        self.body.headers().iter().filter(move |(name, value)| crosses(name, value))
     }
 }
 

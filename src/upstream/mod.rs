@@ -21,7 +21,7 @@ mod tls;
 mod transport;
 mod tunnel;
 
-pub use attempt::{Answer, Limits};
+pub use attempt::{Answer, Limits, RETRY_AFTER_MS};
 pub use body::Body;
 pub use client::{Client, Endpoint};
 pub use crossing::Crossing;

@@ -82,6 +82,30 @@ fn keys_that_are_repeated_are_blotted_out() {
     }
 }
 
+/// Headers that cross hold a time, a number or a word, and no key.
+#[test]
+fn headers_that_cross_repeat_no_key() {
+    let odd = [
+        ("retry-after", UPSTREAM_KEY),
+        ("retry-after-ms", "soon"),
+        ("anthropic-ratelimit-key", UPSTREAM_KEY),
+        ("anthropic-ratelimit-unified-status", "allowed"),
+        ("anthropic-ratelimit-long", &"x".repeat(200)),
+    ];
+    let with = |kind| [&odd[..], &[kind]].concat();
+    for (upstream, stream) in [
+        (http(400, &with(JSON), &error("invalid_request_error", "no")), false),
+        (http(200, &with(JSON), MESSAGE), false),
+        (http(200, &with(SSE), STREAM), true),
+    ] {
+        let head = got(&upstream, stream).head;
+        assert!(head.contains("anthropic-ratelimit-unified-status: allowed"), "{head}");
+        for gone in [UPSTREAM_KEY, "retry-after", "-key", "-long"] {
+            assert!(!head.contains(gone), "{gone}: {head}");
+        }
+    }
+}
+
 #[test]
 fn an_error_as_the_first_event_is_an_http_error() {
     for (kind, status) in [
