@@ -84,7 +84,7 @@ def scenarios():
     with contextlib.redirect_stdout(said):
         tables.goals(rows, HERE / "goals.json", {r["scenario"] for r in rows})
     return (f"{about('scenarios')}.\n\n### CPU, as a multiple of floor-actix\n\n{ratios(rows)}\n\n### Goals\n{said.getvalue()}"
-            f"\n### Everything\n{tables.report(rows)}")
+            f"\n### Everything\n\n<details><summary>A table for each scenario</summary>\n{tables.report(rows)}\n\n</details>")
 
 
 def growth():

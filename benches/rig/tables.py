@@ -88,7 +88,7 @@ def report(rows, floors=("nginx", "floor-hyper", "floor-actix")):
             else:
                 row += [fmt(med([q(r, "lat", "p50") for r in rs])), fmt(med([q(r, "lat", "p99") for r in rs])),
                         fmt(paired("direct", sub("lat", "p50")))]
-            row += [fmt(med([r["cpu_us"] for r in rs]))]
+            row += [fmt(med([r.get("cpu_us") for r in rs]))]
             row += [fmt(paired(f, ratio("cpu_us"))) for f in floors]
             if floors:
                 row += [fmt(paired(floors[0], ratio(rate)))]

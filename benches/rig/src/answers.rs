@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 pub struct Piece {
     pub bytes: Vec<u8>,
     pub slots: Vec<usize>,
+    /// Where a letter changes from write to write: text too short for a slot would repeat, which LiteLLM takes for a
+    /// model that is stuck.
+    pub letter: Option<usize>,
 }
 
 impl Piece {
@@ -16,7 +19,7 @@ impl Piece {
         bytes.extend_from_slice(events);
         bytes.extend_from_slice(b"\r\n");
         let slots = memmem::find_iter(&bytes, SLOT).map(|at| at + 1).collect();
-        Piece { bytes, slots }
+        Piece { bytes, slots, letter: None }
     }
 }
 
@@ -39,7 +42,7 @@ pub fn full(status: &str, body: &[u8]) -> Vec<u8> {
 /// Text of delta number `i`: the time slot, then filler. What is shorter than a slot has none.
 fn delta_text(spec: &Spec, i: usize) -> String {
     if spec.bytes < SLOT.len() {
-        return filler(spec.bytes, 1); // begins with a letter: white space may be held back
+        return filler(spec.bytes, 1); // begins with a T: white space may be held back
     }
     format!("{SLOT}{}", filler(spec.bytes.saturating_sub(SLOT.len()), i))
 }
@@ -184,7 +187,10 @@ pub fn answer(spec: &Spec, anthropic: bool, stream: bool) -> Answer {
     head.extend_from_slice(&Piece::chunk(first.as_bytes()).bytes);
     let pieces = spec.events / spec.batch;
     let rest = spec.events % spec.batch;
-    let piece = Piece::chunk(events[..spec.batch.min(spec.events)].concat().as_bytes());
+    let mut piece = Piece::chunk(events[..spec.batch.min(spec.events)].concat().as_bytes());
+    if spec.kind == Kind::Text && piece.slots.is_empty() {
+        piece.letter = memmem::find(&piece.bytes, b":\"T").map(|at| at + 2);
+    }
     let part = (rest > 0).then(|| Piece::chunk(events[..rest].concat().as_bytes()));
     let mut tail = Piece::chunk(last.as_bytes()).bytes;
     tail.extend_from_slice(b"0\r\n\r\n");
