@@ -1,6 +1,7 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
+mod lines;
 pub mod log;
 pub mod metrics;
 mod plain;
