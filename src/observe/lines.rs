@@ -55,11 +55,8 @@ pub(super) fn flush() {
 impl Lines {
     /// Lines that [`flush`] knows of. Where no thread can be had for it, no line waits.
     pub(super) fn new(output: impl Write + Send + 'static) -> Self {
-        let shared = Shared {
-            waiting: Mutex::default(),
-            some: Condvar::new(),
-            output: Mutex::new(Box::new(output)),
-        };
+        let shared =
+            Shared { waiting: Mutex::default(), some: Condvar::new(), output: Mutex::new(Box::new(output)) };
         let shared = Arc::new(shared);
         let writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("log".into()).stack_size(64 * 1024);

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::lines::{self, Lines};
 use super::plain::Plain;
+use super::request_line::Events;
 
 /// Target of the lines that hold bodies, so that a filter can drop just these.
 pub const BODY: &str = "claude_proxy::body";
@@ -73,7 +74,11 @@ fn start(
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     let writer = Lines::new(output);
     match format {
-        LogFormat::Text => lines.with_writer(Plain::text(writer, ansi)).with_ansi(ansi).try_init(),
+        LogFormat::Text => lines
+            .with_ansi(ansi)
+            .event_format(Events::default())
+            .with_writer(Plain::text(writer, ansi))
+            .try_init(),
         LogFormat::Json => lines
             .with_writer(Plain::json(writer))
             .json()

@@ -6,6 +6,7 @@ pub mod log;
 pub mod metrics;
 mod plain;
 pub mod record;
+mod request_line;
 
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};

@@ -46,7 +46,8 @@ pub(super) async fn messages(
     };
     let result = {
         // Pinned here: a future that is handed on lies in memory twice.
-        let asked = pin!(failover::answer(worker, candidates, (candidate, call), bytes, &asking, &mut record));
+        let asked =
+            pin!(failover::answer(worker, candidates, (candidate, call), bytes, &asking, &mut record));
         worker.drain.bound(asked).await.unwrap_or_else(|e| Err(e.into()))
     };
     let (answered, upstream) = result.map_err(|r| noted(r, &mut record))?;
