@@ -20,7 +20,7 @@ use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
 use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::{Half, without_bom};
+use crate::wire::json::{Half, utf8, without_bom};
 use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES};
 
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
@@ -276,7 +276,7 @@ impl<S: Sink> Machine<S> {
     /// The bytes as text; what is no UTF-8 becomes U+FFFD.
     fn text_of<'d>(&mut self, data: &'d [u8]) -> Cow<'d, str> {
         // `from_utf8_lossy` looks at each character even where all is well.
-        std::str::from_utf8(data).map_or_else(
+        utf8(data).map_or_else(
             |_| {
                 self.summary.losses.add(|| "answer".into(), "degraded:invalid_utf8");
                 String::from_utf8_lossy(data)

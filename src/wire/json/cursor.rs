@@ -1,5 +1,6 @@
 //! Reads one JSON text from front to back, checking as it goes.
 
+use super::scan;
 use super::text::{CONTROL, ESCAPED, LONE_SURROGATE, UNICODE, hex4, low_surrogate};
 use super::{JsonError, JsonStr, RawJson, Result};
 
@@ -64,12 +65,14 @@ impl<'a> Cursor<'a> {
         Err(JsonError { at, what, wrong_type: true })
     }
 
+    #[inline(never)]
     fn space(&mut self) {
         let rest = self.bytes().get(self.at..).unwrap_or_default();
         self.at += rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(rest.len());
     }
 
     /// The next byte that is not white space; nothing is consumed but the white space.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         match self.byte() {
             Some(b' ' | b'\n' | b'\r' | b'\t') => {
@@ -171,22 +174,45 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string.
+    #[inline]
     pub fn string(&mut self) -> Result<JsonStr<'a>> {
         if self.peek() != Some(b'"') {
             return self.wrong_type("Input should be a valid string");
         }
         let start = self.at + 1;
+        let flags = self.skip_string()?;
+        Ok(JsonStr { raw: self.text.get(start..self.at - 1).unwrap_or_default(), flags })
+    }
+
+    /// Skips the string whose quote is the next byte, and tells what is in it.
+    #[inline]
+    fn skip_string(&mut self) -> Result<u8> {
+        match scan::short(self.bytes(), self.at + 1) {
+            Some(end) => {
+                self.at = end + 1;
+                Ok(0)
+            }
+            None => self.skip_long_string(),
+        }
+    }
+
+    fn skip_long_string(&mut self) -> Result<u8> {
         let bytes = self.bytes();
-        let mut end = start;
+        let mut end = self.at + 1;
         let mut flags = 0;
         loop {
-            end += plain_run(bytes.get(end..).unwrap_or_default());
+            let (stop, escapes) = scan::inside(bytes, end);
+            end = stop;
+            if escapes {
+                flags |= ESCAPED;
+            }
+            while bytes.get(end) == Some(&b'\\') {
+                flags |= ESCAPED;
+                end += self.check_escape(end, &mut flags)?;
+            }
             match bytes.get(end) {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    flags |= ESCAPED;
-                    end += self.check_escape(end, &mut flags)?;
-                }
+                Some(0x20..) => {}
                 Some(_) if self.lenient => {
                     flags |= CONTROL;
                     end += 1;
@@ -200,9 +226,8 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        let raw = self.text.get(start..end).unwrap_or_default();
         self.at = end + 1;
-        Ok(JsonStr { raw, flags })
+        Ok(flags)
     }
 
     /// Checks the escape at `at` and returns its length in bytes.
@@ -422,46 +447,6 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string; true if it holds no `\uXXXX` that compact JSON would write plainly.
     fn string_compact(&mut self) -> Result<bool> {
-        Ok(self.string()?.flags & UNICODE == 0)
+        Ok(self.skip_string()? & UNICODE == 0)
     }
-}
-
-/// How many bytes stand before the first `"`, `\` or control character.
-///
-/// Most strings are short or full of escapes: eight bytes at a time cost less there than a
-/// call that sets up vector registers. Long runs, base64 above all, are left to memchr.
-#[inline]
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    /// After this many bytes the run is a long one.
-    const SHORT: usize = 128;
-    let (mut at, mut rest) = (0, bytes);
-    while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*eight);
-        let zero = |w: u64| w.wrapping_sub(ONES) & !w;
-        let found = (zero(word ^ (ONES * 0x22))
-            | zero(word ^ (ONES * 0x5C))
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-        rest = tail;
-        if at == SHORT {
-            return at + long_run(rest);
-        }
-    }
-    at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
-}
-
-fn long_run(bytes: &[u8]) -> usize {
-    let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
-    let run = bytes.get(..end).unwrap_or_default();
-    // A loop without a branch: it vectorises, and nearly all runs pass.
-    if run.iter().map(|b| u8::from(*b < 0x20)).fold(0, |bad, b| bad | b) != 0 {
-        return run.iter().position(|b| *b < 0x20).unwrap_or(end);
-    }
-    end
 }
