@@ -1,10 +1,12 @@
 //! Writing JSON strings and numbers.
 
+use super::scan::plain;
+
 /// Appends `text` as the inside of a JSON string.
 pub fn escape(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some(i) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
-        let (head, tail) = rest.split_at(i);
+    loop {
+        let (head, tail) = rest.split_at(plain(rest));
         out.extend_from_slice(head);
         let Some((special, after)) = tail.split_first() else { return };
         match special {
@@ -23,7 +25,6 @@ pub fn escape(text: &str, out: &mut Vec<u8>) {
         }
         rest = after;
     }
-    out.extend_from_slice(rest);
 }
 
 /// Appends `text` as a JSON string, quotes included.
