@@ -360,7 +360,7 @@ impl<'a> Cursor<'a> {
         let mut compact = true;
         // One bit a level: set for an object. MAX_DEPTH fits.
         let mut objects: u128 = 0;
-        let mut open = 0u32;
+        let outside = self.depth;
         loop {
             // A value begins here.
             match self.byte() {
@@ -371,7 +371,6 @@ impl<'a> Cursor<'a> {
                 Some(b'n') => self.literal("null")?,
                 Some(opening @ (b'{' | b'[')) => {
                     self.enter()?;
-                    open += 1;
                     objects = (objects << 1) | u128::from(opening == b'{');
                     compact &= self.skip_space();
                     let closing = if opening == b'{' { b'}' } else { b']' };
@@ -381,13 +380,13 @@ impl<'a> Cursor<'a> {
                         }
                         continue;
                     }
-                    self.close(&mut objects, &mut open);
+                    self.close(&mut objects);
                 }
                 _ => return self.fail("expected a JSON value"),
             }
             // A value ended here.
             loop {
-                if open == 0 {
+                if self.depth == outside {
                     let text = self.text.get(start..self.at).unwrap_or_default();
                     return Ok(RawJson { text, compact });
                 }
@@ -402,8 +401,8 @@ impl<'a> Cursor<'a> {
                         }
                         break;
                     }
-                    Some(b'}') if in_object => self.close(&mut objects, &mut open),
-                    Some(b']') if !in_object => self.close(&mut objects, &mut open),
+                    Some(b'}') if in_object => self.close(&mut objects),
+                    Some(b']') if !in_object => self.close(&mut objects),
                     _ => {
                         return self.fail(if in_object {
                             "expected `,` or `}`"
@@ -416,21 +415,25 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn close(&mut self, objects: &mut u128, open: &mut u32) {
+    #[inline]
+    fn close(&mut self, objects: &mut u128) {
         self.at += 1;
         self.depth -= 1;
         *objects >>= 1;
-        *open -= 1;
     }
 
     /// Skips white space; true if there was none.
+    #[inline]
     fn skip_space(&mut self) -> bool {
-        let before = self.at;
-        self.peek();
-        before == self.at
+        let none = !matches!(self.byte(), Some(b' ' | b'\n' | b'\r' | b'\t'));
+        if !none {
+            self.space();
+        }
+        none
     }
 
     /// Reads `"key":`; true if it was compact.
+    #[inline]
     fn key(&mut self) -> Result<bool> {
         if self.byte() != Some(b'"') {
             return self.fail("expected a key in double quotes");

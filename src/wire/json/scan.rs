@@ -30,6 +30,21 @@ pub(super) fn plain(bytes: &[u8]) -> usize {
     at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
+/// Calls `found` with the place of each quote and backslash, in order.
+#[inline]
+pub(super) fn each_quote_or_backslash(bytes: &[u8], mut found: impl FnMut(usize)) {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let mut last = [0; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    for (n, block) in blocks.iter().chain([&last]).enumerate() {
+        let mut bits = Block::of(block).mask(|b| is(b, b'"') | is(b, b'\\'));
+        while bits != 0 {
+            found(n * BLOCK + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
+    }
+}
+
 #[inline]
 fn specials(bytes: u8x16) -> u32 {
     (is(bytes, b'"') | is(bytes, b'\\') | control(bytes)).to_bitmask()
