@@ -65,17 +65,15 @@ impl<'a> Cursor<'a> {
         Err(JsonError { at, what, wrong_type: true })
     }
 
-    #[inline(never)]
     fn space(&mut self) {
-        let rest = self.bytes().get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(rest.len());
+        self.at += spaces(self.bytes().get(self.at..).unwrap_or_default());
     }
 
     /// The next byte that is not white space; nothing is consumed but the white space.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         match self.byte() {
-            Some(b' ' | b'\n' | b'\r' | b'\t') => {
+            Some(..=b' ') => {
                 self.space();
                 self.byte()
             }
@@ -357,53 +355,74 @@ impl<'a> Cursor<'a> {
     pub fn raw(&mut self) -> Result<RawJson<'a>> {
         self.peek();
         let start = self.at;
+        let compact = self.skip_value()?;
+        Ok(RawJson { text: self.text.get(start..self.at).unwrap_or_default(), compact })
+    }
+
+    /// Skips the value that begins with the next byte; true if it is compact.
+    ///
+    /// The schemas of tools are read here, some thousand tokens a request: the place is kept in
+    /// a register, and `self.at` is right only where somebody else reads on or fails.
+    fn skip_value(&mut self) -> Result<bool> {
+        let bytes = self.bytes();
+        let mut at = self.at;
         let mut compact = true;
         // One bit a level: set for an object. MAX_DEPTH fits.
         let mut objects: u128 = 0;
         let outside = self.depth;
         loop {
             // A value begins here.
-            match self.byte() {
-                Some(b'"') => compact &= self.string_compact()?,
-                Some(b'-' | b'0'..=b'9') => drop(self.number()?),
-                Some(b't') => self.literal("true")?,
-                Some(b'f') => self.literal("false")?,
-                Some(b'n') => self.literal("null")?,
+            match bytes.get(at) {
+                Some(b'"') => at = self.past_string(at, &mut compact)?,
                 Some(opening @ (b'{' | b'[')) => {
+                    self.at = at;
                     self.enter()?;
-                    objects = (objects << 1) | u128::from(opening == b'{');
-                    compact &= self.skip_space();
-                    let closing = if opening == b'{' { b'}' } else { b']' };
-                    if self.byte() != Some(closing) {
-                        if opening == b'{' {
-                            compact &= self.key()?;
+                    let is_object = *opening == b'{';
+                    objects = (objects << 1) | u128::from(is_object);
+                    at = past_space(bytes, at + 1, &mut compact);
+                    let closing = if is_object { b'}' } else { b']' };
+                    if bytes.get(at) != Some(&closing) {
+                        if is_object {
+                            at = self.past_key(at, &mut compact)?;
                         }
                         continue;
                     }
-                    self.close(&mut objects);
+                    at += 1;
+                    self.depth -= 1;
+                    objects >>= 1;
                 }
-                _ => return self.fail("expected a JSON value"),
+                other => {
+                    self.at = at;
+                    match other {
+                        Some(b'-' | b'0'..=b'9') => drop(self.number()?),
+                        Some(b't') => self.literal("true")?,
+                        Some(b'f') => self.literal("false")?,
+                        Some(b'n') => self.literal("null")?,
+                        _ => return self.fail("expected a JSON value"),
+                    }
+                    at = self.at;
+                }
             }
             // A value ended here.
             loop {
                 if self.depth == outside {
-                    let text = self.text.get(start..self.at).unwrap_or_default();
-                    return Ok(RawJson { text, compact });
+                    self.at = at;
+                    return Ok(compact);
                 }
-                compact &= self.skip_space();
+                at = past_space(bytes, at, &mut compact);
                 let in_object = objects & 1 == 1;
-                match self.byte() {
+                match bytes.get(at) {
                     Some(b',') => {
-                        self.at += 1;
-                        compact &= self.skip_space();
+                        at = past_space(bytes, at + 1, &mut compact);
                         if in_object {
-                            compact &= self.key()?;
+                            at = self.past_key(at, &mut compact)?;
                         }
                         break;
                     }
-                    Some(b'}') if in_object => self.close(&mut objects),
-                    Some(b']') if !in_object => self.close(&mut objects),
+                    Some(b'}') if in_object => {}
+                    Some(b']') if !in_object => {}
                     _ => {
+                        self.at = at;
                         return self.fail(if in_object {
                             "expected `,` or `}`"
                         } else {
@@ -411,45 +430,57 @@ impl<'a> Cursor<'a> {
                         });
                     }
                 }
+                at += 1;
+                self.depth -= 1;
+                objects >>= 1;
             }
         }
     }
 
+    /// Behind `"key":` at `at`, and the white space there.
     #[inline]
-    fn close(&mut self, objects: &mut u128) {
-        self.at += 1;
-        self.depth -= 1;
-        *objects >>= 1;
-    }
-
-    /// Skips white space; true if there was none.
-    #[inline]
-    fn skip_space(&mut self) -> bool {
-        let none = !matches!(self.byte(), Some(b' ' | b'\n' | b'\r' | b'\t'));
-        if !none {
-            self.space();
-        }
-        none
-    }
-
-    /// Reads `"key":`; true if it was compact.
-    #[inline]
-    fn key(&mut self) -> Result<bool> {
-        if self.byte() != Some(b'"') {
+    fn past_key(&mut self, at: usize, compact: &mut bool) -> Result<usize> {
+        let bytes = self.bytes();
+        if bytes.get(at) != Some(&b'"') {
+            self.at = at;
             return self.fail("expected a key in double quotes");
         }
-        let mut compact = self.string_compact()?;
-        compact &= self.skip_space();
-        if self.byte() != Some(b':') {
+        let end = self.past_string(at, compact)?;
+        let colon = past_space(bytes, end, compact);
+        if bytes.get(colon) != Some(&b':') {
+            self.at = colon;
             return self.fail("expected `:` after the key");
         }
-        self.at += 1;
-        compact &= self.skip_space();
-        Ok(compact)
+        Ok(past_space(bytes, colon + 1, compact))
     }
 
-    /// Reads a string; true if it holds no `\uXXXX` that compact JSON would write plainly.
-    fn string_compact(&mut self) -> Result<bool> {
-        Ok(self.skip_string()? & UNICODE == 0)
+    /// Behind the string whose quote is at `at`. `\uXXXX` in it, which compact JSON would write
+    /// plainly, is not compact.
+    #[inline]
+    fn past_string(&mut self, at: usize, compact: &mut bool) -> Result<usize> {
+        if let Some(end) = scan::short(self.bytes(), at + 1) {
+            return Ok(end + 1);
+        }
+        self.at = at;
+        *compact &= self.skip_long_string()? & UNICODE == 0;
+        Ok(self.at)
     }
+}
+
+/// Behind the white space at `at`, which is not compact.
+#[inline]
+fn past_space(bytes: &[u8], at: usize, compact: &mut bool) -> usize {
+    match bytes.get(at) {
+        Some(..=b' ') => {
+            let end = at + spaces(bytes.get(at..).unwrap_or_default());
+            *compact &= end == at;
+            end
+        }
+        _ => at,
+    }
+}
+
+#[inline(never)]
+fn spaces(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(bytes.len())
 }

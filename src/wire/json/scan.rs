@@ -11,9 +11,10 @@ const LONG: usize = 4 * BLOCK;
 /// all keys and many values.
 #[inline]
 pub(super) fn short(bytes: &[u8], from: usize) -> Option<usize> {
-    let special = specials(u8x16::new(*bytes.get(from..)?.first_chunk()?));
-    let at = from + special.trailing_zeros() as usize;
-    (special != 0 && bytes.get(at) == Some(&b'"')).then_some(at)
+    let head: &[u8; 16] = bytes.get(from..)?.first_chunk()?;
+    let special = specials(u8x16::new(*head)) | 1 << head.len();
+    let at = special.trailing_zeros() as usize;
+    (head.get(at) == Some(&b'"')).then_some(from + at)
 }
 
 /// The first byte of `bytes` that is a quote, a backslash or a control character, or their end.
