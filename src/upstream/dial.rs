@@ -15,6 +15,7 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
 use tokio::time::Instant;
 
+use super::aside::Line;
 use super::fault::{Cause, Fault, ProxyFault, Stage};
 use super::framing::Framing;
 use super::stream::Stream;
@@ -24,7 +25,7 @@ use crate::config::{Proxy, authority};
 
 /// How far an attempt has come. awc tells neither whether it took a connection from its pool
 /// nor when the connection was ready, so the dialler and the body note it here.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Progress {
     /// A new connection was opened: nothing of its own history can have closed it.
     pub(super) dialled: Cell<bool>,
@@ -37,6 +38,8 @@ pub(super) struct Progress {
     pub(super) opened: Cell<Option<Instant>>,
     /// The request is being written, or can be: resolve, TCP and TLS are behind us.
     pub(super) connected: Cell<Option<Instant>>,
+    /// Where the answer's body is laid down; none: awc has it.
+    pub(super) line: Cell<Option<Rc<Line>>>,
 }
 
 tokio::task_local! {
