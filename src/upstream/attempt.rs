@@ -202,7 +202,7 @@ async fn exchange(
             Ok(response) => {
                 let answer = Answer {
                     status: response.status().as_u16(),
-                    body: Body::new(response),
+                    body: Body::new(response, progress.line.take()),
                     began,
                     resolved: progress.resolved.get(),
                     opened: progress.opened.get(),

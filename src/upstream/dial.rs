@@ -16,6 +16,7 @@ use awc::http::Uri;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::aside::Line;
 use super::fault::{Cause, Fault, ProxyFault, Stage};
 use super::framing::Framing;
 use super::stream::Stream;
@@ -40,6 +41,8 @@ pub(super) struct Progress {
     pub(super) connected: Cell<Option<Instant>>,
     /// The body of the request, until its connection takes it.
     pub(super) body: Cell<Bytes>,
+    /// Where the answer's body is laid down; none: awc has it.
+    pub(super) line: Cell<Option<Rc<Line>>>,
 }
 
 tokio::task_local! {
