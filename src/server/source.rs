@@ -54,9 +54,10 @@ impl Source {
         worker: &Rc<Worker>,
         provider: &Arc<Provider>,
         request_id: &str,
-        answer: Answer,
+        mut answer: Answer,
         flow: Flow,
     ) -> Self {
+        answer.body.forget_head();
         Self {
             worker: Rc::clone(worker),
             provider: Arc::clone(provider),

@@ -1,20 +1,24 @@
 //! Reading an answer's body, and not believing that it is whole because it ended.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::{BoxedPayloadStream, Payload};
 use awc::ClientResponse;
 use awc::http::Version;
 use awc::http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::Stream as _;
 use tokio::time::{Instant, timeout_at};
 
+use super::aside::Line;
 use super::fault::{Cause, Fault, Stage};
 use crate::observe::Exchange;
 
@@ -25,9 +29,13 @@ pub const MAX_WHOLE: usize = 64 << 20;
 const TRUSTED: usize = 1 << 20;
 
 /// The body of an answer. Dropping it closes the connection at once.
-#[derive(Debug)]
 pub struct Body {
-    response: ClientResponse,
+    payload: Payload,
+    /// Where pieces are laid down that go past awc.
+    line: Option<Rc<Line>>,
+    headers: HeaderMap,
+    /// HTTP/1.1 with neither content-length nor chunks: awc gives an empty body for it.
+    unframed: bool,
     /// From content-length, in bytes.
     announced: Option<u64>,
     /// Bytes that have come.
@@ -36,11 +44,32 @@ pub struct Body {
     tap: Option<Arc<Exchange>>,
 }
 
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Body").field("headers", &self.headers).finish_non_exhaustive()
+    }
+}
+
 impl Body {
-    pub(super) fn new(response: ClientResponse) -> Self {
+    pub(super) fn new(response: ClientResponse, line: Option<Rc<Line>>) -> Self {
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        Self { response, announced, received: 0, ended: false, tap: None }
+        let unframed = response.version() == Version::HTTP_11
+            && !matches!(response.status().as_u16(), 204 | 304)
+            && announced.is_none()
+            && !response.headers().contains_key(TRANSFER_ENCODING);
+        let (mut headers, mut payload) = (HeaderMap::new(), Payload::None);
+        response.map_body::<_, BoxedPayloadStream>(|head, body| {
+            headers = mem::take(&mut head.headers);
+            payload = body;
+            Payload::None
+        });
+        Self { payload, line, headers, unframed, announced, received: 0, ended: false, tap: None }
+    }
+
+    /// Lets go of the answer's headers: a stream may last.
+    pub fn forget_head(&mut self) {
+        self.headers = HeaderMap::new();
     }
 
     /// Shows every byte to a capture.
@@ -49,11 +78,11 @@ impl Body {
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        &self.headers
     }
 
     pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.response.headers().get(name)
+        self.headers.get(name)
     }
 
     /// The content-encoding, if there is one.
@@ -62,14 +91,6 @@ impl Body {
         let value = value.trim();
         (!value.is_empty() && !value.eq_ignore_ascii_case("identity"))
             .then(|| value.chars().filter(|c| !c.is_control()).take(40).collect())
-    }
-
-    /// HTTP/1.1 with neither content-length nor chunks: awc gives an empty body for it.
-    fn unframed(&self) -> bool {
-        self.response.version() == Version::HTTP_11
-            && !matches!(self.response.status().as_u16(), 204 | 304)
-            && self.announced.is_none()
-            && !self.response.headers().contains_key(TRANSFER_ENCODING)
     }
 
     /// The next bytes; none when the body has ended.
@@ -81,13 +102,14 @@ impl Body {
         if self.ended {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.response).poll_next(cx) {
-            Poll::Pending => Poll::Pending,
+        if let Some(piece) = self.laid_down() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        match Pin::new(&mut self.payload).poll_next(cx) {
+            // Nothing for awc, perhaps something for us.
+            Poll::Pending => self.laid_down().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(piece)))),
             Poll::Ready(Some(Ok(bytes))) => {
-                self.received += bytes.len() as u64;
-                if let Some(exchange) = &self.tap {
-                    exchange.upstream_piece(&bytes);
-                }
+                self.arrived(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(Some(Err(e))) => {
@@ -100,7 +122,7 @@ impl Body {
                     Some(announced) if announced != self.received => {
                         Cause::Truncated { received: self.received, announced }
                     }
-                    None if self.received == 0 && self.unframed() => Cause::Unframed,
+                    None if self.received == 0 && self.unframed => Cause::Unframed,
                     _ => {
                         if let Some(exchange) = &self.tap {
                             exchange.upstream_end();
@@ -110,6 +132,24 @@ impl Body {
                 };
                 Poll::Ready(Some(Err(Fault::new(Stage::Body, cause))))
             }
+        }
+    }
+
+    /// A piece that went past awc.
+    fn laid_down(&mut self) -> Option<Bytes> {
+        let mut piece = self.line.as_ref()?.take()?;
+        if self.tap.is_some() {
+            // Until it is written it would keep a whole read buffer.
+            piece = Bytes::copy_from_slice(&piece);
+        }
+        self.arrived(&piece);
+        Some(piece)
+    }
+
+    fn arrived(&mut self, bytes: &Bytes) {
+        self.received += bytes.len() as u64;
+        if let Some(exchange) = &self.tap {
+            exchange.upstream_piece(bytes);
         }
     }
 

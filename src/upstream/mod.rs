@@ -6,9 +6,11 @@
 //! awc is not `Send` and panics outside a `LocalSet`: whoever uses this layer runs inside
 //! `actix_rt::System`, with one [`Client`] per worker.
 
+mod aside;
 pub mod attempt;
 pub mod body;
 pub mod breaker;
+mod chunks;
 pub mod client;
 mod crossing;
 mod dial;
