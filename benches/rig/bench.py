@@ -222,7 +222,7 @@ def main():
             sys.exit(f"--goals needs {' and '.join(sorted(lacking))} among the targets, up and answering")
         for t in up:  # everyone warm before the first window
             warm(t)
-        about = f"{processes.machine()}; {a.rounds} round{"s"[a.rounds == 1:]}"
+        about = f"{processes.machine()}; {a.rounds} round{'s' if a.rounds > 1 else ''}"
         with open(ctx.out / "raw.jsonl", "w") as raw:
             raw.write(json.dumps({"about": about}) + "\n")
             rows = rounds(up, scs, a, raw)
