@@ -73,8 +73,8 @@ def ratios(rows):
         for n in names:
             found = [by[s["name"], n, k]["cpu_us"] / us for k, us in floor.items() if by.get((s["name"], n, k), {}).get("cpu_us")]
             cells.append(tables.fmt(tables.med(found)))
-        unit = "a request" if s["unit"] == "req" else "1,000 events"
-        lines.append(f"| `{s['name']}` | {tables.fmt(tables.med(list(floor.values())))} {unit} | " + " | ".join(cells) + " |")
+        per, unit = (1, "a request") if s["unit"] == "req" else (1000, "an event")
+        lines.append(f"| `{s['name']}` | {tables.fmt(tables.med(list(floor.values())) / per)} {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -93,14 +93,14 @@ def growth():
     lines = [f"{about('growth')}.\n", "![How cost grows, one panel for each dimension](growth.svg)\n",
              "| | from | to | claude-proxy, at both ends | power | floor-actix | power |", "|---|---|---|---|---|---|---|"]
     for title, dim, x, value, unit in plot.PANELS:
-        cells = []
+        cells, lines_of = [], plot.points(rows, dim, value)
         for name in ("claude-proxy", "floor-actix"):
-            line = plot.points(rows, dim, value).get(name)
+            line = lines_of.get(name)
             if not line or len(line) < 3:
                 cells += ["-", "-"]
                 continue
             cells += [f"{tables.fmt(line[0][1])} to {tables.fmt(line[-1][1])}", f"{plot.exponent(line):.2f}"]
-        ends = [s["x"] for s in scen.GROWTH if s["dim"] == dim]
+        ends = [n for n, _ in lines_of.get("claude-proxy", [])] or [0]
         lines.append(f"| {title}: {unit} | {ends[0]:,} | {ends[-1]:,} {x} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
