@@ -93,6 +93,19 @@ proptest! {
         prop_assert_eq!(whole.http_error, cut.http_error);
     }
 
+    /// Chunks that are all alike but for their text are read in another way than others: the
+    /// client gets the same of both.
+    #[test]
+    fn likeness_changes_nothing(script in prop::collection::vec(said(), 0..8)) {
+        let alike = String::from_utf8(stream(&script)).unwrap();
+        let mut spaces = ["data: ", "data:  "].into_iter().cycle();
+        let unlike: String = alike.split_inclusive("\n\n").map(|e| e.replacen("data: ", spaces.next().unwrap(), 1)).collect();
+        let alike = pump::stream(context("generic", ThinkingMode::Show), &[alike.as_bytes()]);
+        let unlike = pump::stream(context("generic", ThinkingMode::Show), &[unlike.as_bytes()]);
+        prop_assert_eq!(String::from_utf8(alike.bytes).unwrap(), String::from_utf8(unlike.bytes).unwrap());
+        prop_assert_eq!(alike.http_error, unlike.http_error);
+    }
+
     /// Text, reasoning and arguments arrive complete and in order, and the grammar holds.
     #[test]
     fn bytes_are_conserved(script in prop::collection::vec(said(), 1..8)) {

@@ -35,6 +35,8 @@ pub use output::Printer;
 use args::{BRIEF, Cli, Command};
 use exit::UsageError;
 
+use crate::observe::log;
+
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -72,6 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::PingUpstream(args) => ping::run(args, global, printer),
         Command::Completions(args) => completions::run(args, printer),
     };
+    log::flush();
     let done = done.and_then(|exit| {
         printer.flush()?;
         Ok(exit)

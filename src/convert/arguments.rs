@@ -51,12 +51,69 @@ impl Arguments {
     /// and appends what is passed on, likewise
     /// ready to stand inside a JSON string.
     pub(super) fn feed(&mut self, fragment: &str, out: &mut Vec<u8>) {
-        for piece in Pieces::over(fragment) {
-            match piece {
-                Piece::Plain(text) => self.plain(text, out),
-                Piece::Char(c) => self.char(c, out),
+        let mut pieces = Pieces::over(fragment);
+        while matches!(self.state, State::Start | State::Kept) {
+            match pieces.next() {
+                Some(Piece::Plain(text)) => self.plain(text, out),
+                Some(Piece::Char(c)) => self.char(c, out),
+                None => return,
             }
         }
+        if self.state == State::Object {
+            self.object(pieces.rest(), out);
+        }
+    }
+
+    /// Like [`Arguments::plain`] and [`Arguments::char`] for what follows the first `{`: what
+    /// stands as [`escape`] would write it is copied as it stands.
+    fn object(&mut self, fragment: &str, out: &mut Vec<u8>) {
+        let bytes = fragment.as_bytes();
+        let copy = |from: usize, to: usize, out: &mut Vec<u8>| {
+            out.extend_from_slice(bytes.get(from..to).unwrap_or_default());
+        };
+        let (mut at, mut copied) = (0, 0);
+        while let Some(byte) = bytes.get(at) {
+            if *byte != b'\\' {
+                if self.json.is_inside_string() {
+                    // An unescaped quote would have ended the fragment.
+                    let rest = bytes.get(at..).unwrap_or_default();
+                    at += rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
+                    continue;
+                }
+                at += 1;
+                if self.json.step(*byte) == Step::End {
+                    self.state = State::Complete;
+                    break;
+                }
+                continue;
+            }
+            let plain = match bytes.get(at + 1) {
+                Some(b @ (b'"' | b'\\')) => Some(*b),
+                Some(b'n') => Some(b'\n'),
+                Some(b'r') => Some(b'\r'),
+                Some(b't') => Some(b'\t'),
+                _ => None,
+            };
+            if let Some(byte) = plain {
+                if self.json.step(byte) == Step::Escape {
+                    copy(copied, at, out);
+                    control(byte, out);
+                    copied = at + 2;
+                }
+                at += 2;
+                continue;
+            }
+            copy(copied, at, out);
+            let mut pieces = Pieces::over(fragment.get(at..).unwrap_or_default());
+            let Some(Piece::Char(c)) = pieces.next() else { return };
+            self.char(c, out);
+            at = bytes.len() - pieces.rest().len();
+            copied = at;
+            if self.state == State::Complete {
+                return;
+            }
+        }
+        copy(copied, at, out);
     }
 
     fn plain(&mut self, text: &str, out: &mut Vec<u8>) {
@@ -68,16 +125,7 @@ impl Arguments {
         match self.state {
             State::Start | State::Complete => {}
             State::Kept => self.kept.push_str(text),
-            State::Object => {
-                for (i, byte) in text.bytes().enumerate() {
-                    if self.json.step(byte) == Step::End {
-                        self.state = State::Complete;
-                        out.extend_from_slice(text.as_bytes().get(..=i).unwrap_or_default());
-                        return;
-                    }
-                }
-                out.extend_from_slice(text.as_bytes());
-            }
+            State::Object => self.object(text, out),
         }
     }
 
@@ -224,6 +272,13 @@ enum At {
 }
 
 impl Checker {
+    /// Whatever comes next belongs to a string, unless it is a quote, a backslash or a control
+    /// character.
+    #[inline]
+    fn is_inside_string(&self) -> bool {
+        !self.broken && matches!(self.at, At::Str(_))
+    }
+
     fn step(&mut self, b: u8) -> Step {
         if !self.broken {
             match self.check(b) {
@@ -409,7 +464,39 @@ mod tests {
         }
     }
 
+    /// What [`Arguments::feed`] says, one character at a time.
+    fn slowly(fragments: &[String]) -> (Vec<u8>, Outcome) {
+        let (mut a, mut out) = (Arguments::default(), Vec::new());
+        for piece in fragments.iter().flat_map(|f| Pieces::over(f)) {
+            match piece {
+                Piece::Plain(text) => text.chars().for_each(|c| a.char(c, &mut out)),
+                Piece::Char(c) => a.char(c, &mut out),
+            }
+        }
+        (out, a.end())
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn agrees_with_one_character_at_a_time(
+            fragments in prop::collection::vec(
+                prop_oneof![
+                    4 => r#"[ \[\]{}:,a-cé🙂0-9tnul]{0,9}"#,
+                    4 => r#"(\\"|[a-cé ]|\\[\\nrtbf/]|\\u00[0-7][0-9a-f]|\\ud83d\\ude00){0,9}"#,
+                    2 => r#"\{(\\"[a-c]{0,3}\\":(1|\\"[a-cé]{0,9}\\"),?){0,3}\}?"#,
+                ],
+                0..6,
+            ),
+        ) {
+            let (mut a, mut out) = (Arguments::default(), Vec::new());
+            fragments.iter().for_each(|fragment| a.feed(fragment, &mut out));
+            let (want, outcome) = slowly(&fragments);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(want).unwrap());
+            prop_assert_eq!(a.end(), outcome);
+        }
+
         #[test]
         fn agrees_with_serde_json(text in "\\{[\\[\\]{}:,\"\\\\a0-9.eE+\\- n]{0,20}", size in 1usize..8) {
             let (passed, outcome) = run(&text, size);

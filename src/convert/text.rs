@@ -52,7 +52,7 @@ impl Text<'_> {
     pub(super) fn begins_with_any(&self, starts: &[&str]) -> bool {
         let longest = starts.iter().map(|s| s.len()).max().unwrap_or(0);
         let head: String = match self {
-            Self::Json(text) => text.decode().chars().take(longest).collect(),
+            Self::Json(text) => chars(text.pieces()).take(longest).collect(),
             Self::Composed(bytes) => {
                 String::from_utf8_lossy(bytes.get(..longest.min(bytes.len())).unwrap_or(bytes)).into_owned()
             }
@@ -159,20 +159,25 @@ impl Fragment<'_> {
         }
     }
 
-    /// Appends the text itself, up to `chars` characters, and returns how many.
-    pub(super) fn decode_some(self, chars: usize, out: &mut String) -> usize {
+    /// Appends the text itself, up to `most` characters, and returns how many.
+    pub(super) fn decode_some(self, most: usize, out: &mut String) -> usize {
         let before = out.len();
         match self {
-            Self::Json(text) => out.extend(text.decode().chars().take(chars)),
-            Self::Plain(text) => out.extend(text.chars().take(chars)),
-            Self::Escaped(text) => {
-                let all = Pieces::over(text).flat_map(|p| match p {
-                    Piece::Plain(s) => s.chars().collect::<Vec<_>>(),
-                    Piece::Char(c) => vec![c],
-                });
-                out.extend(all.take(chars));
-            }
+            Self::Json(text) => out.extend(chars(text.pieces()).take(most)),
+            Self::Plain(text) => out.extend(text.chars().take(most)),
+            Self::Escaped(text) => out.extend(chars(Pieces::over(text)).take(most)),
         }
         out.get(before..).unwrap_or_default().chars().count()
     }
+}
+
+/// The characters that the pieces stand for.
+fn chars<'a>(pieces: Pieces<'a>) -> impl Iterator<Item = char> + 'a {
+    pieces.flat_map(|piece| {
+        let (plain, one) = match piece {
+            Piece::Plain(text) => (text, None),
+            Piece::Char(c) => ("", Some(c)),
+        };
+        plain.chars().chain(one)
+    })
 }

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
-use super::plain::Plain;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+
+use super::lines::{self, Lines};
+use super::plain::Plain;
+use super::request_line::Events;
 
 /// Target of the lines that hold bodies, so that a filter can drop just these.
 pub const BODY: &str = "claude_proxy::body";
@@ -43,7 +45,7 @@ pub fn init(level: &str, format: LogFormat, ansi: Option<bool>) -> Result<(), Lo
     let ansi = ansi.unwrap_or_else(|| {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
     });
-    start(level, format, ansi, std::io::stderr)
+    start(level, format, ansi, std::io::stderr())
 }
 
 /// Sends log lines to a file, without colour.
@@ -54,17 +56,29 @@ pub fn init_file(level: &str, format: LogFormat, file: File) -> Result<(), LogEr
     start(level, format, false, file)
 }
 
-fn start<W>(level: &str, format: LogFormat, ansi: bool, writer: W) -> Result<(), LogError>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
+/// Writes the lines that still wait: for the end of the process.
+pub fn flush() {
+    lines::flush();
+}
+
+fn start(
+    level: &str,
+    format: LogFormat,
+    ansi: bool,
+    output: impl Write + Send + 'static,
+) -> Result<(), LogError> {
     // What actix says of its own starting and stopping is ours to say; a filter can ask for it.
     // Its errors are what strangers sent: each has a line of its own already.
     let filter = EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{level}"))
         .map_err(|e| LogError::Level(level.to_owned(), e))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let writer = Lines::new(output);
     match format {
-        LogFormat::Text => lines.with_writer(Plain::text(writer, ansi)).with_ansi(ansi).try_init(),
+        LogFormat::Text => lines
+            .with_ansi(ansi)
+            .event_format(Events::default())
+            .with_writer(Plain::text(writer, ansi))
+            .try_init(),
         LogFormat::Json => lines
             .with_writer(Plain::json(writer))
             .json()

@@ -1,10 +1,12 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
+mod lines;
 pub mod log;
 pub mod metrics;
 mod plain;
 pub mod record;
+mod request_line;
 
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use super::capture::Exchange;
 use super::metrics::ModelMeter;
 
+/// Target of the line of a request.
+pub(super) const TARGET: &str = "claude_proxy::request";
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Outcome {
@@ -193,7 +196,7 @@ impl Drop for Record {
             });
         }
         tracing::info!(
-            target: "claude_proxy::request",
+            target: TARGET,
             request_id = %self.request_id,
             model = %self.model,
             provider = %self.provider,

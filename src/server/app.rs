@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::body::BoxBody;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
@@ -134,10 +133,7 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
         answer.headers_mut().insert(REQUEST_ID, id);
     }
     match answering {
-        Some(answering) => answer.map_body(|_, body| match answering.through(body) {
-            Ok(bytes) => BoxBody::new(bytes),
-            Err(body) => BoxBody::new(body),
-        }),
+        Some(answering) => answer.map_body(|_, body| answering.through(body)),
         None => answer,
     }
 }

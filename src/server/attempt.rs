@@ -224,7 +224,8 @@ async fn ask(
     if answer.status < 400 {
         return Ok(answer);
     }
-    Err(refused(answer, call, endpoint, limits).await)
+    // Rare, and large.
+    Err(Box::pin(refused(answer, call, endpoint, limits)).await)
 }
 
 fn stage(stage: Stage) -> FaultStage {

@@ -1,5 +1,6 @@
 //! `POST /v1/messages`.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -43,8 +44,12 @@ pub(super) async fn messages(
         Prepared::Call(call) => call,
         Prepared::Local(converted) => return Ok(local(converted, record)),
     };
-    let asked = failover::answer(worker, candidates, (candidate, call), bytes, &asking, &mut record);
-    let result = worker.drain.bound(asked).await.unwrap_or_else(|e| Err(e.into()));
+    let result = {
+        // Pinned here: a future that is handed on lies in memory twice.
+        let asked =
+            pin!(failover::answer(worker, candidates, (candidate, call), bytes, &asking, &mut record));
+        worker.drain.bound(asked).await.unwrap_or_else(|e| Err(e.into()))
+    };
     let (answered, upstream) = result.map_err(|r| noted(r, &mut record))?;
     let (mut response, headers) = match answered {
         Answered::Stream(opened, headers) => {

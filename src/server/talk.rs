@@ -1,12 +1,13 @@
 //! What a connection is at, and where it and the requests on it tell each other.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{HeaderMap, TRANSFER_ENCODING};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -93,9 +94,37 @@ impl Talk {
 }
 
 impl Answering {
-    /// Goes on until the body was sent, if that is more than one piece of memory.
-    pub(super) fn through<B: MessageBody>(self, body: B) -> Result<Bytes, Through<B>> {
-        body.try_into_bytes().map_err(|body| Through { body, _answering: self })
+    /// The body, ready to be sent; goes on until that is done, where it takes more than one write.
+    pub(super) fn through(self, body: BoxBody) -> BoxBody {
+        match body.try_into_bytes() {
+            Ok(bytes) if bytes.len() <= SLICE => BoxBody::new(bytes),
+            Ok(bytes) => BoxBody::new(Through { body: Slices(bytes), _answering: self }),
+            Err(body) => BoxBody::new(Through { body, _answering: self }),
+        }
+    }
+}
+
+/// Bytes that are handed over at once.
+const SLICE: usize = 64 * 1024;
+
+/// A body for actix to take in slices: it copies what it is given into its buffer, and would
+/// make that as large as the whole. It would also take the answer for sent then, and cut off a
+/// client that needs longer for it than [`IDLE`].
+struct Slices(Bytes);
+
+impl MessageBody for Slices {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let slice = self.0.len().min(SLICE);
+        Poll::Ready(Some(Ok(self.0.split_to(slice))))
     }
 }
 

@@ -83,6 +83,18 @@ pub(super) async fn read(
         return convert::response(&whole, context);
     }
 
+    // Rare, and large.
+    Box::pin(fold(coming, head, context, record)).await
+}
+
+/// Makes a whole answer of one that was streamed.
+async fn fold(
+    mut coming: Coming<'_>,
+    head: Bytes,
+    context: ReplyContext,
+    record: &mut Record,
+) -> Result<WholeAnswer, ApiError> {
+    let (worker, provider) = (coming.worker, coming.provider);
     let mut fold = Fold::new(context);
     let mut idle = worker.config.stream_idle_timeout;
     let mut next = Some(Ok(head));

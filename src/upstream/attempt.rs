@@ -1,13 +1,12 @@
 //! Sending a request and waiting for the head of its answer.
 
-use std::convert::Infallible;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::HttpDate;
 use awc::http::Method;
 use awc::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
@@ -197,9 +196,9 @@ async fn exchange(
 ) -> Result<Answer, Fault> {
     let mut retried = false;
     loop {
-        let progress = Rc::new(Progress::default());
+        let progress = Rc::new(Progress { body: Cell::new(body.clone()), ..Progress::default() });
         let request = if retried { again } else { first };
-        match attempt(request, extra, body.clone(), &progress, began, limits).await {
+        match attempt(request, extra, &progress, began, limits).await {
             Ok(response) => {
                 let answer = Answer {
                     status: response.status().as_u16(),
@@ -241,15 +240,15 @@ fn accept(answer: Answer) -> Result<Answer, Fault> {
 async fn attempt(
     request: &FrozenClientRequest,
     extra: Option<&HeaderMap>,
-    bytes: Bytes,
     progress: &Rc<Progress>,
     began: Instant,
     limits: Limits,
 ) -> Result<ClientResponse, Fault> {
-    let body = Outgoing { rest: bytes, progress: Rc::clone(progress) };
+    // Without a body, as far as awc knows: see `framing`.
+    let none = actix_web::body::None::new();
     let send = match extra {
-        Some(headers) => request.extra_headers(headers.clone()).send_body(body),
-        None => request.send_body(body),
+        Some(headers) => request.extra_headers(headers.clone()).send_body(none),
+        None => request.send_body(none),
     };
     // Unconstrained: awc probes pooled sockets by polling them, and takes the `Pending` that
     // tokio's cooperative budget answers after about 128 polls for "alive". With some hundred
@@ -294,35 +293,6 @@ fn with_limits(mut fault: Fault, progress: &Progress, limits: Limits) -> Fault {
         _ => {}
     }
     fault
-}
-
-/// The request's body. Large ones go to awc in slices, so that its write buffer, which lives
-/// as long as the stream, does not grow to a second copy.
-struct Outgoing {
-    rest: Bytes,
-    progress: Rc<Progress>,
-}
-
-/// Bytes handed over at once.
-const SLICE: usize = 64 * 1024;
-
-impl MessageBody for Outgoing {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        if self.progress.connected.get().is_none() {
-            self.progress.connected.set(Some(Instant::now()));
-        }
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let slice = self.rest.len().min(SLICE);
-        Poll::Ready(Some(Ok(self.rest.split_to(slice))))
-    }
 }
 
 #[cfg(test)]

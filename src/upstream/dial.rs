@@ -13,6 +13,7 @@ use actix_rt::net::TcpStream;
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::aside::Line;
@@ -38,6 +39,8 @@ pub(super) struct Progress {
     pub(super) opened: Cell<Option<Instant>>,
     /// The request is being written, or can be: resolve, TCP and TLS are behind us.
     pub(super) connected: Cell<Option<Instant>>,
+    /// The body of the request, until its connection takes it.
+    pub(super) body: Cell<Bytes>,
     /// Where the answer's body is laid down; none: awc has it.
     pub(super) line: Cell<Option<Rc<Line>>>,
 }
@@ -49,6 +52,18 @@ tokio::task_local! {
 
 fn note(what: impl FnOnce(&Progress)) {
     let _ = PROGRESS.try_with(|progress| what(progress));
+}
+
+/// The body of the request whose head is being written, once; none: it has none.
+pub(super) fn outgoing() -> Option<Bytes> {
+    let take = |progress: &Rc<Progress>| {
+        let body = Some(progress.body.take()).filter(|body| !body.is_empty())?;
+        if progress.connected.get().is_none() {
+            progress.connected.set(Some(Instant::now()));
+        }
+        Some(body)
+    };
+    PROGRESS.try_with(take).ok().flatten()
 }
 
 /// What awc calls for a connection. Its errors hold a [`Fault`].

@@ -1,10 +1,17 @@
-//! Answers that awc reads wrongly, made readable: heads are looked at before it sees them.
+//! Below awc: what it reads wrongly is made readable, and what it would copy is not.
 //!
+//! Heads of answers are looked at before awc sees them.
 //! A body that ends with the connection is plain HTTP/1.1 (RFC 9112, 6.3), and small servers
 //! send streams so. awc gives an empty body for it; for HTTP/1.0 it reads to the end. So the
 //! version of such an answer is changed under its eyes. Interim heads (1xx, RFC 9110, 15.2) it
 //! takes for the answer, and gives the connection back with the real one still to come: for
-//! the next request to read. So they are left out. Bodies in chunks go past it: see [`aside`].
+//! the next request to read. So they are left out.
+//!
+//! Bodies of requests go past awc: it would copy them into its write buffer, which lives as long
+//! as the connection, and send them in pieces. awc sends a head without a body; here the head
+//! gets its `content-length` and leaves together with the body, from where that lies.
+//!
+//! Bodies of answers in chunks go past it, too: see [`aside`].
 //!
 //! [`aside`]: super::aside
 
@@ -13,10 +20,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use actix_rt::net::{ActixStream, Ready};
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::aside::Aside;
+use super::dial;
 use super::stream::Stream;
+use crate::wire::json::write_u64;
 
 /// Longest head that is looked through, in bytes; awc itself reads no longer ones.
 const MAX_HEAD: usize = 128 * 1024;
@@ -31,13 +41,22 @@ pub(super) struct Framing {
     held: Vec<u8>,
     /// `held` is complete and waits to be read, from here on.
     release: Option<usize>,
+    /// A request, as far as it is not written: its head and its body.
+    leaving: [Bytes; 2],
     /// The body that comes now goes past awc.
     aside: Option<Aside>,
 }
 
 impl Framing {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, head_next: false, held: Vec::new(), release: None, aside: None }
+        Self {
+            stream,
+            head_next: false,
+            held: Vec::new(),
+            release: None,
+            aside: None,
+            leaving: Default::default(),
+        }
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -104,6 +123,44 @@ impl Framing {
             self.held = Vec::new();
         }
     }
+}
+
+impl Framing {
+    /// Writes what is left of a request.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let [head, body] = &mut self.leaving;
+            let n = match (head.is_empty(), body.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(())),
+                (true, false) => ready!(Pin::new(&mut self.stream).poll_write(cx, body))?,
+                (false, _) => {
+                    let both = [io::IoSlice::new(head), io::IoSlice::new(body)];
+                    ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &both))?
+                }
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = n.min(head.len());
+            head.advance(of_head);
+            body.advance((n - of_head).min(body.len()));
+            if body.is_empty() {
+                // Another request's memory may be waiting for it.
+                *body = Bytes::new();
+            }
+        }
+    }
+}
+
+/// A head of a request without a body, made that of one with `length` bytes.
+fn with_length(head: &[u8], length: usize) -> Option<Bytes> {
+    let fields = head.strip_suffix(b"\r\n").filter(|fields| fields.ends_with(b"\r\n"))?;
+    let mut all = Vec::with_capacity(fields.len() + 40);
+    all.extend_from_slice(fields);
+    all.extend_from_slice(b"content-length: ");
+    write_u64(length as u64, &mut all);
+    all.extend_from_slice(b"\r\n\r\n");
+    Some(all.into())
 }
 
 /// What stands at the beginning of some bytes.
@@ -201,28 +258,26 @@ impl AsyncRead for Framing {
 impl AsyncWrite for Framing {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.head_next = true;
+        ready!(self.poll_leave(cx))?;
+        if let Some(body) = dial::outgoing() {
+            // The whole head: awc makes one of it before it writes.
+            let Some(head) = with_length(buf, body.len()) else {
+                return Poll::Ready(Err(io::Error::other("awc did not write a whole head")));
+            };
+            self.leaving = [head, body];
+            // Taken; it leaves with the flush that follows.
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_leave(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.head_next = true;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

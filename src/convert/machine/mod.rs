@@ -20,8 +20,8 @@ use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
 use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
-use crate::wire::json::{Half, without_bom};
-use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES};
+use crate::wire::json::{Half, JsonStr, utf8, without_bom};
+use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES, Mould, Spot};
 
 /// An answer that makes the proxy hold more than this is a fault of the upstream. Bytes.
 pub(super) const MAX_RETAINED: usize = 8 << 20;
@@ -49,6 +49,8 @@ impl Held {
 pub(super) struct Machine<S> {
     pub(super) context: ReplyContext,
     sink: S,
+    /// The last chunk of the stream.
+    mould: Mould,
     ids: IdSource,
     pub(super) started: bool,
     /// A chunk with choices or usage has come: there is an answer, if perhaps an empty one.
@@ -99,6 +101,7 @@ impl<S: Sink> Machine<S> {
             preview_left: context.preview_chars,
             context,
             sink,
+            mould: Mould::default(),
             started: false,
             answered: false,
             note: None,
@@ -155,6 +158,12 @@ impl<S: Sink> Machine<S> {
 
     /// Takes one payload of the stream.
     pub(super) fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if name != b"error"
+            && let Some((spot, text)) = self.mould.read(data)
+        {
+            self.repeat(spot, text, out)?;
+            return self.within_limits();
+        }
         let text = self.text_of(data);
         if name == b"error" {
             return Err(self.fault(data));
@@ -171,6 +180,7 @@ impl<S: Sink> Machine<S> {
             return Err(self.fault(data));
         }
         uncrowded(&chunk)?;
+        self.mould.take(&text, &chunk);
         self.numbers(&chunk);
         // Azure's first chunk has neither: only what filters said of the prompt.
         if chunk.choices.is_empty() && chunk.usage.is_none() {
@@ -205,6 +215,18 @@ impl<S: Sink> Machine<S> {
             self.stop(choice)?;
         }
         self.within_limits()
+    }
+
+    /// Takes a chunk that has nothing but `text`, from a stream that has had such chunks.
+    fn repeat(&mut self, spot: Spot, text: JsonStr<'_>, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match spot {
+            Spot::Content => self.say(&Content::Text(text), out),
+            Spot::Reasoning => self.reason(text, out),
+            Spot::Arguments(index) => {
+                let arguments = Some(openai::Arguments::Text(text));
+                self.tool_delta(&openai::ToolDelta { index, arguments, ..Default::default() }, out)
+            }
+        }
     }
 
     /// Takes a whole completion. Choices are merged: reasoning, then text, then calls.
@@ -276,7 +298,7 @@ impl<S: Sink> Machine<S> {
     /// The bytes as text; what is no UTF-8 becomes U+FFFD.
     fn text_of<'d>(&mut self, data: &'d [u8]) -> Cow<'d, str> {
         // `from_utf8_lossy` looks at each character even where all is well.
-        std::str::from_utf8(data).map_or_else(
+        utf8(data).map_or_else(
             |_| {
                 self.summary.losses.add(|| "answer".into(), "degraded:invalid_utf8");
                 String::from_utf8_lossy(data)

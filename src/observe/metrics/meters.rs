@@ -1,6 +1,6 @@
 //! What is counted for one model or one provider, looked up once: counting is an atomic or two.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,13 +9,15 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::labels::{Ended, OfModel, Status};
 use super::names;
-use crate::observe::Record;
+use crate::observe::{Outcome, Record};
 
 /// One model's.
 #[derive(Debug)]
 pub struct ModelMeter {
     pub(super) labels: OfModel,
     pub(super) ended: Family<Ended, Counter>,
+    /// Of these the one for answers in full, once there was one.
+    pub(super) done: OnceLock<Counter>,
     pub(super) streams: Gauge,
     pub(super) first_byte: Histogram,
     pub(super) duration: Histogram,
@@ -57,9 +59,16 @@ impl ModelMeter {
 
     /// A request has ended.
     pub(in crate::observe) fn ended(&self, record: &Record) {
-        let OfModel { model, provider } = self.labels.clone();
-        let (status, outcome) = (Status(record.status), record.outcome.as_str());
-        self.ended.get_or_create(&Ended { model, provider, status, outcome }).inc();
+        let counter = || {
+            let OfModel { model, provider } = self.labels.clone();
+            let (status, outcome) = (Status(record.status), record.outcome.as_str());
+            self.ended.get_or_create_owned(&Ended { model, provider, status, outcome })
+        };
+        if (record.status, record.outcome) == (200, Outcome::Done) {
+            self.done.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
         if let Some(waited) = record.first_byte {
             self.first_byte.observe(waited.as_secs_f64());
         }

@@ -7,7 +7,7 @@ mod labels;
 mod meters;
 pub mod names;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -48,6 +48,8 @@ pub struct Metrics {
     fallbacks: Family<OfModel, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
+    /// Of these the one for messages that were answered, once there was one.
+    answered: OnceLock<Counter>,
     panics: Counter,
     reloads: Family<Reload, Counter>,
     generation: Gauge,
@@ -96,6 +98,7 @@ impl Default for Metrics {
             fallbacks: add(r, &names::FALLBACKS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
+            answered: OnceLock::new(),
             panics: add(r, &names::PANICS, Counter::default()),
             reloads: add(r, &names::RELOADS, Family::default()),
             generation: add(r, &names::GENERATION, Gauge::default()),
@@ -120,6 +123,7 @@ impl Metrics {
         });
         Arc::new(ModelMeter {
             ended: self.ended.clone(),
+            done: OnceLock::new(),
             streams: self.streams.get_or_create_owned(&labels),
             first_byte: self.first_byte.get_or_create_owned(&labels),
             duration: self.duration.get_or_create_owned(&labels),
@@ -153,7 +157,12 @@ impl Metrics {
 
     /// An answer goes out; `endpoint` is one of [`names::ENDPOINTS`].
     pub fn responded(&self, endpoint: &'static str, status: u16) {
-        self.responses.get_or_create(&Responded { endpoint, status: Status(status) }).inc();
+        let counter = || self.responses.get_or_create_owned(&Responded { endpoint, status: Status(status) });
+        if (endpoint, status) == ("messages", 200) {
+            self.answered.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
     }
 
     /// Something panicked.

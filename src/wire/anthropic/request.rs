@@ -6,7 +6,7 @@ use super::block::{Block, BlockKind, content};
 use super::complaint::{Complaint, Result, Step, Under, list, strings};
 use super::tool::{Tool, ToolChoice, tool, tool_choice};
 use super::{ApiError, Place};
-use crate::wire::json::{Cursor, JsonStr, RawJson};
+use crate::wire::json::{self, Cursor, JsonStr, RawJson};
 
 /// A `POST /v1/messages` body. Text, tool inputs and schemas stay slices of the input.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl<'a> Request<'a> {
 
 /// The body as text.
 pub(super) fn utf8(body: &[u8]) -> std::result::Result<&str, ApiError> {
-    std::str::from_utf8(body).map_err(|e| {
+    json::utf8(body).map_err(|e| {
         ApiError::invalid_request(format!("The request body is not valid UTF-8 (byte {})", e.valid_up_to()))
     })
 }

@@ -1,5 +1,6 @@
 //! Reads one JSON text from front to back, checking as it goes.
 
+use super::scan;
 use super::text::{CONTROL, ESCAPED, LONE_SURROGATE, UNICODE, hex4, low_surrogate};
 use super::{JsonError, JsonStr, RawJson, Result};
 
@@ -65,14 +66,14 @@ impl<'a> Cursor<'a> {
     }
 
     fn space(&mut self) {
-        let rest = self.bytes().get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(rest.len());
+        self.at += spaces(self.bytes().get(self.at..).unwrap_or_default());
     }
 
     /// The next byte that is not white space; nothing is consumed but the white space.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         match self.byte() {
-            Some(b' ' | b'\n' | b'\r' | b'\t') => {
+            Some(..=b' ') => {
                 self.space();
                 self.byte()
             }
@@ -171,22 +172,45 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string.
+    #[inline]
     pub fn string(&mut self) -> Result<JsonStr<'a>> {
         if self.peek() != Some(b'"') {
             return self.wrong_type("Input should be a valid string");
         }
         let start = self.at + 1;
+        let flags = self.skip_string()?;
+        Ok(JsonStr { raw: self.text.get(start..self.at - 1).unwrap_or_default(), flags })
+    }
+
+    /// Skips the string whose quote is the next byte, and tells what is in it.
+    #[inline]
+    fn skip_string(&mut self) -> Result<u8> {
+        match scan::short(self.bytes(), self.at + 1) {
+            Some(end) => {
+                self.at = end + 1;
+                Ok(0)
+            }
+            None => self.skip_long_string(),
+        }
+    }
+
+    fn skip_long_string(&mut self) -> Result<u8> {
         let bytes = self.bytes();
-        let mut end = start;
+        let mut end = self.at + 1;
         let mut flags = 0;
         loop {
-            end += plain_run(bytes.get(end..).unwrap_or_default());
+            let (stop, escapes) = scan::inside(bytes, end);
+            end = stop;
+            if escapes {
+                flags |= ESCAPED;
+            }
+            while bytes.get(end) == Some(&b'\\') {
+                flags |= ESCAPED;
+                end += self.check_escape(end, &mut flags)?;
+            }
             match bytes.get(end) {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    flags |= ESCAPED;
-                    end += self.check_escape(end, &mut flags)?;
-                }
+                Some(0x20..) => {}
                 Some(_) if self.lenient => {
                     flags |= CONTROL;
                     end += 1;
@@ -200,9 +224,8 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        let raw = self.text.get(start..end).unwrap_or_default();
         self.at = end + 1;
-        Ok(JsonStr { raw, flags })
+        Ok(flags)
     }
 
     /// Checks the escape at `at` and returns its length in bytes.
@@ -332,54 +355,74 @@ impl<'a> Cursor<'a> {
     pub fn raw(&mut self) -> Result<RawJson<'a>> {
         self.peek();
         let start = self.at;
+        let compact = self.skip_value()?;
+        Ok(RawJson { text: self.text.get(start..self.at).unwrap_or_default(), compact })
+    }
+
+    /// Skips the value that begins with the next byte; true if it is compact.
+    ///
+    /// The schemas of tools are read here, some thousand tokens a request: the place is kept in
+    /// a register, and `self.at` is right only where somebody else reads on or fails.
+    fn skip_value(&mut self) -> Result<bool> {
+        let bytes = self.bytes();
+        let mut at = self.at;
         let mut compact = true;
         // One bit a level: set for an object. MAX_DEPTH fits.
         let mut objects: u128 = 0;
-        let mut open = 0u32;
+        let outside = self.depth;
         loop {
             // A value begins here.
-            match self.byte() {
-                Some(b'"') => compact &= self.string_compact()?,
-                Some(b'-' | b'0'..=b'9') => drop(self.number()?),
-                Some(b't') => self.literal("true")?,
-                Some(b'f') => self.literal("false")?,
-                Some(b'n') => self.literal("null")?,
+            match bytes.get(at) {
+                Some(b'"') => at = self.past_string(at, &mut compact)?,
                 Some(opening @ (b'{' | b'[')) => {
+                    self.at = at;
                     self.enter()?;
-                    open += 1;
-                    objects = (objects << 1) | u128::from(opening == b'{');
-                    compact &= self.skip_space();
-                    let closing = if opening == b'{' { b'}' } else { b']' };
-                    if self.byte() != Some(closing) {
-                        if opening == b'{' {
-                            compact &= self.key()?;
+                    let is_object = *opening == b'{';
+                    objects = (objects << 1) | u128::from(is_object);
+                    at = past_space(bytes, at + 1, &mut compact);
+                    let closing = if is_object { b'}' } else { b']' };
+                    if bytes.get(at) != Some(&closing) {
+                        if is_object {
+                            at = self.past_key(at, &mut compact)?;
                         }
                         continue;
                     }
-                    self.close(&mut objects, &mut open);
+                    at += 1;
+                    self.depth -= 1;
+                    objects >>= 1;
                 }
-                _ => return self.fail("expected a JSON value"),
+                other => {
+                    self.at = at;
+                    match other {
+                        Some(b'-' | b'0'..=b'9') => drop(self.number()?),
+                        Some(b't') => self.literal("true")?,
+                        Some(b'f') => self.literal("false")?,
+                        Some(b'n') => self.literal("null")?,
+                        _ => return self.fail("expected a JSON value"),
+                    }
+                    at = self.at;
+                }
             }
             // A value ended here.
             loop {
-                if open == 0 {
-                    let text = self.text.get(start..self.at).unwrap_or_default();
-                    return Ok(RawJson { text, compact });
+                if self.depth == outside {
+                    self.at = at;
+                    return Ok(compact);
                 }
-                compact &= self.skip_space();
+                at = past_space(bytes, at, &mut compact);
                 let in_object = objects & 1 == 1;
-                match self.byte() {
+                match bytes.get(at) {
                     Some(b',') => {
-                        self.at += 1;
-                        compact &= self.skip_space();
+                        at = past_space(bytes, at + 1, &mut compact);
                         if in_object {
-                            compact &= self.key()?;
+                            at = self.past_key(at, &mut compact)?;
                         }
                         break;
                     }
-                    Some(b'}') if in_object => self.close(&mut objects, &mut open),
-                    Some(b']') if !in_object => self.close(&mut objects, &mut open),
+                    Some(b'}') if in_object => {}
+                    Some(b']') if !in_object => {}
                     _ => {
+                        self.at = at;
                         return self.fail(if in_object {
                             "expected `,` or `}`"
                         } else {
@@ -387,81 +430,57 @@ impl<'a> Cursor<'a> {
                         });
                     }
                 }
+                at += 1;
+                self.depth -= 1;
+                objects >>= 1;
             }
         }
     }
 
-    fn close(&mut self, objects: &mut u128, open: &mut u32) {
-        self.at += 1;
-        self.depth -= 1;
-        *objects >>= 1;
-        *open -= 1;
-    }
-
-    /// Skips white space; true if there was none.
-    fn skip_space(&mut self) -> bool {
-        let before = self.at;
-        self.peek();
-        before == self.at
-    }
-
-    /// Reads `"key":`; true if it was compact.
-    fn key(&mut self) -> Result<bool> {
-        if self.byte() != Some(b'"') {
+    /// Behind `"key":` at `at`, and the white space there.
+    #[inline]
+    fn past_key(&mut self, at: usize, compact: &mut bool) -> Result<usize> {
+        let bytes = self.bytes();
+        if bytes.get(at) != Some(&b'"') {
+            self.at = at;
             return self.fail("expected a key in double quotes");
         }
-        let mut compact = self.string_compact()?;
-        compact &= self.skip_space();
-        if self.byte() != Some(b':') {
+        let end = self.past_string(at, compact)?;
+        let colon = past_space(bytes, end, compact);
+        if bytes.get(colon) != Some(&b':') {
+            self.at = colon;
             return self.fail("expected `:` after the key");
         }
-        self.at += 1;
-        compact &= self.skip_space();
-        Ok(compact)
+        Ok(past_space(bytes, colon + 1, compact))
     }
 
-    /// Reads a string; true if it holds no `\uXXXX` that compact JSON would write plainly.
-    fn string_compact(&mut self) -> Result<bool> {
-        Ok(self.string()?.flags & UNICODE == 0)
+    /// Behind the string whose quote is at `at`. `\uXXXX` in it, which compact JSON would write
+    /// plainly, is not compact.
+    #[inline]
+    fn past_string(&mut self, at: usize, compact: &mut bool) -> Result<usize> {
+        if let Some(end) = scan::short(self.bytes(), at + 1) {
+            return Ok(end + 1);
+        }
+        self.at = at;
+        *compact &= self.skip_long_string()? & UNICODE == 0;
+        Ok(self.at)
     }
 }
 
-/// How many bytes stand before the first `"`, `\` or control character.
-///
-/// Most strings are short or full of escapes: eight bytes at a time cost less there than a
-/// call that sets up vector registers. Long runs, base64 above all, are left to memchr.
+/// Behind the white space at `at`, which is not compact.
 #[inline]
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    /// After this many bytes the run is a long one.
-    const SHORT: usize = 128;
-    let (mut at, mut rest) = (0, bytes);
-    while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*eight);
-        let zero = |w: u64| w.wrapping_sub(ONES) & !w;
-        let found = (zero(word ^ (ONES * 0x22))
-            | zero(word ^ (ONES * 0x5C))
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+fn past_space(bytes: &[u8], at: usize, compact: &mut bool) -> usize {
+    match bytes.get(at) {
+        Some(..=b' ') => {
+            let end = at + spaces(bytes.get(at..).unwrap_or_default());
+            *compact &= end == at;
+            end
         }
-        at += 8;
-        rest = tail;
-        if at == SHORT {
-            return at + long_run(rest);
-        }
+        _ => at,
     }
-    at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
-fn long_run(bytes: &[u8]) -> usize {
-    let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
-    let run = bytes.get(..end).unwrap_or_default();
-    // A loop without a branch: it vectorises, and nearly all runs pass.
-    if run.iter().map(|b| u8::from(*b < 0x20)).fold(0, |bad, b| bad | b) != 0 {
-        return run.iter().position(|b| *b < 0x20).unwrap_or(end);
-    }
-    end
+#[inline(never)]
+fn spaces(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(bytes.len())
 }

@@ -7,6 +7,7 @@
 mod cursor;
 mod half;
 mod raw;
+mod scan;
 mod text;
 mod write;
 
@@ -22,6 +23,15 @@ pub const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// The bytes behind a byte order mark, if there is one.
 pub fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BOM).unwrap_or(bytes)
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// They are no UTF-8.
+pub fn utf8(bytes: &[u8]) -> std::result::Result<&str, std::str::Utf8Error> {
+    // The quick one does not say where it fails.
+    simdutf8::basic::from_utf8(bytes).or_else(|_| std::str::from_utf8(bytes))
 }
 
 /// What is wrong with a JSON text, and at which byte.

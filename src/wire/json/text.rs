@@ -1,6 +1,7 @@
 //! Strings as they stood in the input: checked, still escaped.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::write::escape;
 
@@ -71,7 +72,7 @@ impl<'a> JsonStr<'a> {
 
     /// Whether the text is `other`.
     pub fn is(self, other: &str) -> bool {
-        if self.flags & ESCAPED == 0 { self.raw == other } else { self.decode() == other }
+        if self.flags & ESCAPED == 0 { self.raw == other } else { self.rest_after(other) == Some("") }
     }
 
     /// Whether the text begins with `prefix`.
@@ -79,8 +80,31 @@ impl<'a> JsonStr<'a> {
         if self.flags & ESCAPED == 0 {
             self.raw.starts_with(prefix)
         } else {
-            self.decode().starts_with(prefix)
+            self.rest_after(prefix).is_some()
         }
+    }
+
+    /// What follows `prefix`, still escaped.
+    fn rest_after(self, prefix: &str) -> Option<&'a str> {
+        let (mut pieces, mut left) = (self.pieces(), prefix);
+        while !left.is_empty() {
+            let before = pieces.rest();
+            match pieces.next()? {
+                Piece::Plain(text) if text.len() > left.len() => {
+                    return text.starts_with(left).then(|| before.get(left.len()..)).flatten();
+                }
+                Piece::Plain(text) => left = left.strip_prefix(text)?,
+                Piece::Char(c) => left = left.strip_prefix(c)?,
+            }
+        }
+        Some(pieces.rest())
+    }
+
+    /// Where the string stands in `text`, which it is a part of.
+    pub fn place_in(self, text: &str) -> Option<Range<usize>> {
+        let start = self.raw.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+        let end = start.checked_add(self.raw.len())?;
+        (end <= text.len()).then_some(start..end)
     }
 
     /// Whether the text has nothing but white space (also: nothing at all).

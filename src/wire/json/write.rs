@@ -1,10 +1,12 @@
 //! Writing JSON strings and numbers.
 
+use super::scan::{each_quote_or_backslash, plain};
+
 /// Appends `text` as the inside of a JSON string.
 pub fn escape(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some(i) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
-        let (head, tail) = rest.split_at(i);
+    loop {
+        let (head, tail) = rest.split_at(plain(rest));
         out.extend_from_slice(head);
         let Some((special, after)) = tail.split_first() else { return };
         match special {
@@ -23,7 +25,6 @@ pub fn escape(text: &str, out: &mut Vec<u8>) {
         }
         rest = after;
     }
-    out.extend_from_slice(rest);
 }
 
 /// Appends `text` as a JSON string, quotes included.
@@ -53,14 +54,27 @@ pub fn write_u64(mut n: u64, out: &mut Vec<u8>) {
 /// Escapes text that is valid JSON (no control characters inside its strings) for use
 /// inside a JSON string.
 pub(super) fn escape_json(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text.as_bytes();
-    while let Some(i) = memchr::memchr2(b'"', b'\\', rest) {
-        let (head, tail) = rest.split_at(i);
-        out.extend_from_slice(head);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + bytes.len() / 8);
+    let mut copied = 0;
+    each_quote_or_backslash(bytes, |at| {
+        out.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
         out.push(b'\\');
-        let (special, after) = tail.split_at(1);
-        out.extend_from_slice(special);
-        rest = after;
+        copied = at;
+    });
+    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn escapes_each_quote_and_backslash(text in r#"([a-zé ]{0,40}|["\\]{0,3}){0,9}"#) {
+            let mut out = Vec::new();
+            escape_json(&text, &mut out);
+            proptest::prop_assert_eq!(out, text.replace('\\', "\\\\").replace('"', "\\\"").into_bytes());
+        }
     }
-    out.extend_from_slice(rest);
 }
