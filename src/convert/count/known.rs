@@ -112,23 +112,4 @@ mod tests {
         }
         assert_eq!(known.with(|counts| counts.get((0, 0))), None, "long unused");
     }
-
-    #[test]
-    fn threads_agree() {
-        let known = Known::default();
-        let texts: Vec<String> = (0..20).map(text).collect();
-        let alone: Vec<u64> = texts.iter().map(|t| super::super::tokens(t, &mut || ())).collect();
-        std::thread::scope(|scope| {
-            for turn in 0..4 {
-                let (known, texts, alone) = (&known, &texts, &alone);
-                scope.spawn(move || {
-                    for n in 0..100 {
-                        let n = (n * 7 + turn) % texts.len();
-                        assert_eq!(known.tokens(&texts[n], &mut || ()), alone[n]);
-                    }
-                });
-            }
-        });
-        assert_eq!(sizes(&known), (20, 0));
-    }
 }
