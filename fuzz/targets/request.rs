@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use claude_proxy::convert::count::count_tokens;
+use claude_proxy::convert::count::{Known, count_tokens};
 use claude_proxy::convert::{self, ModelSpec};
 use claude_proxy::wire::anthropic::Request;
 use serde_json::{Value, json};
@@ -29,7 +29,8 @@ pub fn run(data: &[u8]) {
     if let Ok(counted) = Request::parse_for_count(body)
         && body.len() < 2000
         && options == 1
-        && let Ok(tokens) = count_tokens(&counted, profile(which), &spec(options))
+        && let Ok(tokens) =
+            count_tokens(&counted, profile(which), &spec(options), &Known::default(), &mut || ())
     {
         assert!(tokens > 0 && tokens < 1_000_000, "{tokens} tokens");
     }

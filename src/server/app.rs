@@ -12,10 +12,10 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
-use tokio::sync::Semaphore;
 
 use super::admit::Gate;
 use super::auth::{Failures, Key};
+use super::count_tokens::{self, Counting};
 use super::drain::Drain;
 use super::ids::Ids;
 use super::intake::Unfinished;
@@ -25,7 +25,7 @@ use super::reply::{REQUEST_ID, Refusal, json};
 use super::talk::Talk;
 use super::tls::Certificate;
 use super::upstreams::Upstreams;
-use super::{count_tokens, messages, models, probe};
+use super::{messages, models, probe};
 use crate::config::Config;
 use crate::observe::{Capture, Metrics};
 use crate::upstream::health::Health;
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
-    pub(super) counting: Arc<Semaphore>,
+    pub(super) counting: Arc<Counting>,
     pub(super) capture: Option<Arc<Capture>>,
     pub(super) metrics: Arc<Metrics>,
     /// How providers and keys fare; a reload takes it along.

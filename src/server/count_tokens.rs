@@ -1,14 +1,33 @@
 //! `POST /v1/messages/count_tokens`: an estimate of our own, no upstream.
 
+use std::sync::Arc;
+use std::thread;
+
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use tokio::sync::Semaphore;
 
 use super::app::Worker;
 use super::reply::{Refusal, json};
 use super::{intake, models};
-use crate::convert::count::count_tokens;
+use crate::convert::count::{Known, count_tokens};
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
 use crate::wire::json::write_u64;
+
+/// What counting shares between workers and configurations.
+pub(super) struct Counting {
+    /// Claude Code asks 25 times at once for `/context`. Counting is all CPU: two at a time, and
+    /// one where that would leave the streams no core of their own.
+    turns: Semaphore,
+    known: Known,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { turns: Semaphore::new(cores.saturating_sub(1).clamp(1, 2)), known: Known::default() }
+    }
+}
 
 pub(super) async fn count(
     worker: &Worker,
@@ -18,14 +37,12 @@ pub(super) async fn count(
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
-    // Claude Code asks 25 times at once for `/context`. Counting is all CPU: two at a time
-    // leave the streams their share.
-    let turn = worker.counting.acquire().await;
-    let config = std::sync::Arc::clone(&worker.config);
+    let turn = worker.counting.turns.acquire().await;
+    let (config, counting) = (Arc::clone(&worker.config), Arc::clone(&worker.counting));
     let counted = web::block(move || {
         let request = Request::parse_for_count(&bytes)?;
         let model = config.route(&request.model).ok_or_else(|| models::unknown(&config, &request.model))?;
-        count_tokens(&request, model.profile, &model.spec)
+        count_tokens(&request, model.profile, &model.spec, &counting.known, &mut thread::yield_now)
     })
     .await;
     drop(turn);

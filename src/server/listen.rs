@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
@@ -91,7 +91,7 @@ impl Server {
             gate: Gate::new(config.max_concurrent_requests),
             unfinished: Unfinished::default(),
             drain: Drain::default(),
-            counting: Arc::new(Semaphore::new(2)),
+            counting: Arc::default(),
             capture: None,
             metrics: Arc::default(),
             health: Arc::default(),

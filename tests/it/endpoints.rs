@@ -145,3 +145,26 @@ fn count_tokens_asks_nobody() {
     assert_eq!(answer.status, 200);
     assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0);
 }
+
+#[test]
+fn twenty_five_counts_at_once_are_what_one_is() {
+    let proxy = Proxy::start(config("http://127.0.0.1:1"));
+    // A system prompt that all have in common, and a file that each has of its own.
+    let count = |n: usize| {
+        let (system, file) =
+            ("You are a coding assistant. ".repeat(500), format!("line {n} of a file\n").repeat(3000));
+        let body = serde_json::json!({"model": "m", "system": system, "tools": [],
+            "messages": [{"role": "user", "content": file}]});
+        let answer = ask(proxy.addr, "POST", "/v1/messages/count_tokens", &[], body.to_string().as_bytes());
+        assert_eq!(answer.status, 200);
+        answer.json()["input_tokens"].as_u64().unwrap()
+    };
+    let alone = count(10);
+    assert!(alone > 20_000, "{alone}");
+    let together: Vec<u64> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (10..35).map(|n| scope.spawn(move || count(n))).collect();
+        asked.into_iter().map(|count| count.join().unwrap()).collect()
+    });
+    assert_eq!(together, vec![alone; 25], "two digits are one token");
+    assert_eq!(count(10), alone);
+}
