@@ -110,6 +110,23 @@ fn request_120kb_parse(bencher: Bencher<'_, '_>) {
         .bench(|| Request::parse(black_box(&body)).unwrap().messages.len());
 }
 
+/// The same with four pictures, 2 MB of base64: what is not read over and over costs little more
+/// than copying it.
+#[divan::bench]
+fn request_2mb(bencher: Bencher<'_, '_>) {
+    let mut body: Value = serde_json::from_slice(&claude_code(true)).unwrap();
+    let data = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(11_000);
+    let image =
+        json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}});
+    body["messages"][0]["content"].as_array_mut().unwrap().extend(vec![image; 4]);
+    let body = body.to_string().into_bytes();
+    let model = ModelSpec { remote_id: "upstream".into(), ..ModelSpec::default() };
+    bencher.counter(BytesCount::of_slice(&body)).bench(|| {
+        let request = Request::parse(black_box(&body)).unwrap();
+        convert::request(&request, generic(), &model).unwrap().body.len()
+    });
+}
+
 /// A whole answer of 200 KB of text.
 #[divan::bench]
 fn response_200kb(bencher: Bencher<'_, '_>) {
@@ -125,9 +142,10 @@ fn response_200kb(bencher: Bencher<'_, '_>) {
 const EVENTS: usize = 1000;
 
 /// A stream under way: decoding, translating and framing of 1,000 chunks in one go.
-fn translate(bencher: Bencher<'_, '_>, first: &str, chunk: &str) {
+fn translate(bencher: Bencher<'_, '_>, first: &str, chunks: &[String]) {
     let first = format!("data: {first}\n\n");
-    let bytes = format!("data: {chunk}\n\n").repeat(16);
+    let events: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let bytes = events.concat().repeat(16 / chunks.len());
     bencher
         .counter(ItemsCount::new(EVENTS / 16 * 16))
         .with_inputs(|| {
@@ -157,6 +175,17 @@ fn push(translator: &mut StreamTranslator, decoder: &mut SseDecoder, bytes: &[u8
 
 const HEAD: &str = r#""id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion.chunk","created":1741569952,"model":"gpt-4.1","system_fingerprint":"fp_44709d6fcb""#;
 
+/// Each with another time: none is like the one before it.
+#[divan::bench]
+fn stream_1000_unlike_chunks(bencher: Bencher<'_, '_>) {
+    let chunk = |time: usize, text: &str| {
+        let head = HEAD.replace("1741569952", &format!("17415699{time:02}"));
+        format!(r#"{{{head},"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}"#)
+    };
+    let chunks: Vec<String> = (0..16).map(|time| chunk(time, " upon a time there was")).collect();
+    translate(bencher, &chunk(16, "Once"), &chunks);
+}
+
 #[divan::bench]
 fn stream_1000_text_chunks(bencher: Bencher<'_, '_>) {
     let chunk = |text: &str| {
@@ -164,7 +193,7 @@ fn stream_1000_text_chunks(bencher: Bencher<'_, '_>) {
             r#"{{{HEAD},"choices":[{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":null}}],"usage":null}}"#
         )
     };
-    translate(bencher, &chunk("Once"), &chunk(" upon a time there was"));
+    translate(bencher, &chunk("Once"), &[chunk(" upon a time there was"), chunk(" a \\n\\nking")]);
 }
 
 #[divan::bench]
@@ -179,6 +208,6 @@ fn stream_1000_argument_chunks(bencher: Bencher<'_, '_>) {
         &call(
             r#"{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"text\":\""}}"#,
         ),
-        &call(r#"{"index":0,"function":{"arguments":"a piece of \\\"text\\\" of it"}}"#),
+        &[call(r#"{"index":0,"function":{"arguments":"a piece of \\\"text\\\" of it"}}"#)],
     );
 }

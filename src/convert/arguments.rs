@@ -483,7 +483,7 @@ mod tests {
         fn agrees_with_one_character_at_a_time(
             fragments in prop::collection::vec(
                 prop_oneof![
-                    4 => r#"[ \[\]{}:,a-cé🙂0-9tnul]{0,9}"#,
+                    4 => r"[ \[\]{}:,a-cé🙂0-9tnul]{0,9}",
                     4 => r#"(\\"|[a-cé ]|\\[\\nrtbf/]|\\u00[0-7][0-9a-f]|\\ud83d\\ude00){0,9}"#,
                     2 => r#"\{(\\"[a-c]{0,3}\\":(1|\\"[a-cé]{0,9}\\"),?){0,3}\}?"#,
                 ],
@@ -491,7 +491,9 @@ mod tests {
             ),
         ) {
             let (mut a, mut out) = (Arguments::default(), Vec::new());
-            fragments.iter().for_each(|fragment| a.feed(fragment, &mut out));
+            for fragment in &fragments {
+                a.feed(fragment, &mut out);
+            }
             let (want, outcome) = slowly(&fragments);
             prop_assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(want).unwrap());
             prop_assert_eq!(a.end(), outcome);

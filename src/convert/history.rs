@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::loss::Losses;
 use super::media::type_of;
 use super::messages::Call;
@@ -15,9 +17,9 @@ use crate::wire::json::{JsonStr, write_str};
 #[derive(Debug, Default)]
 pub(super) struct Spoken<'r, 'a> {
     /// Text, and whether it stands as a paragraph of its own.
-    texts: Vec<(Text<'a>, bool)>,
+    texts: SmallVec<[(Text<'a>, bool); 1]>,
     /// (id, name, input)
-    pub(super) calls: Vec<&'r Block<'a>>,
+    pub(super) calls: SmallVec<[&'r Block<'a>; 2]>,
     reasoning: Vec<Text<'a>>,
     /// `reasoning_details` entries of this family, as they were.
     details: Vec<String>,

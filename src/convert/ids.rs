@@ -1,5 +1,6 @@
 //! Ids: what tool calls are called upstream, and ids of our own making.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,14 +11,14 @@ use super::profile::ToolCallId;
 /// The id that a tool call of the history has upstream; the same for call and result.
 ///
 /// `n` counts the calls of the conversation from 0.
-pub(super) fn upstream_call_id(form: ToolCallId, id: &str, name: &str, n: usize) -> String {
+pub(super) fn upstream_call_id<'i>(form: ToolCallId, id: Cow<'i, str>, name: &str, n: usize) -> Cow<'i, str> {
     match form {
-        ToolCallId::Max40 if id.chars().count() > 40 => format!("call_{}", sha256_hex(id, 32)),
+        ToolCallId::Max40 if id.chars().count() > 40 => format!("call_{}", sha256_hex(&id, 32)).into(),
         ToolCallId::Mistral9 if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-            sha256_hex(id, 9)
+            sha256_hex(&id, 9).into()
         }
-        ToolCallId::Kimi => format!("functions.{name}:{n}"),
-        _ => id.to_owned(),
+        ToolCallId::Kimi => format!("functions.{name}:{n}").into(),
+        _ => id,
     }
 }
 
@@ -85,13 +86,13 @@ mod tests {
 
     #[test]
     fn ids_fit_their_upstream() {
-        assert_eq!(upstream_call_id(ToolCallId::Mistral9, "toolu_01A", "f", 0), "5abc8d7f9");
-        assert_eq!(upstream_call_id(ToolCallId::Mistral9, "abcDEF123", "f", 0), "abcDEF123");
-        assert_eq!(upstream_call_id(ToolCallId::Kimi, "x", "bash", 2), "functions.bash:2");
+        assert_eq!(upstream_call_id(ToolCallId::Mistral9, "toolu_01A".into(), "f", 0), "5abc8d7f9");
+        assert_eq!(upstream_call_id(ToolCallId::Mistral9, "abcDEF123".into(), "f", 0), "abcDEF123");
+        assert_eq!(upstream_call_id(ToolCallId::Kimi, "x".into(), "bash", 2), "functions.bash:2");
         let long = "x".repeat(41);
-        let id = upstream_call_id(ToolCallId::Max40, &long, "f", 0);
+        let id = upstream_call_id(ToolCallId::Max40, long.into(), "f", 0);
         assert_eq!(id.len(), 37);
-        assert_eq!(upstream_call_id(ToolCallId::Max40, &"x".repeat(40), "f", 0), "x".repeat(40));
+        assert_eq!(upstream_call_id(ToolCallId::Max40, "x".repeat(40).into(), "f", 0), "x".repeat(40));
     }
 
     #[test]

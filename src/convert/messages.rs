@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::history::{Spoken, call_of};
 use super::ids::{fingerprint, upstream_call_id};
 use super::loss::Losses;
@@ -22,9 +24,9 @@ pub(super) struct Call<'a> {
     /// The client's id.
     pub(super) own_id: Cow<'a, str>,
     /// The id upstream.
-    pub(super) id: String,
+    pub(super) id: Cow<'a, str>,
     /// The name upstream.
-    pub(super) name: String,
+    pub(super) name: Cow<'a, str>,
 }
 
 /// Writes the list of messages.
@@ -185,8 +187,8 @@ impl<'w, 'a> Messages<'w, 'a> {
         self.begin();
         let mut calls = Vec::with_capacity(spoken.calls.len());
         for (own_id, name) in spoken.calls.iter().filter_map(|b| call_of(b)) {
-            let name = self.names.upstream(name).into_owned();
-            let id = upstream_call_id(self.profile.tool_call_id, &own_id, &name, self.count);
+            let name = self.names.upstream(name);
+            let id = upstream_call_id(self.profile.tool_call_id, own_id.clone(), &name, self.count);
             self.count += 1;
             self.stats.history_ids.push(fingerprint(&own_id));
             calls.push(Call { own_id, id, name });
@@ -201,7 +203,7 @@ impl<'w, 'a> Messages<'w, 'a> {
         let mut parts = Vec::new();
         // Pictures of tool results go first: they belong to what stands before them.
         let mut from_results = Vec::new();
-        let mut results: Vec<&Block<'a>> = Vec::new();
+        let mut results: SmallVec<[&Block<'a>; 4]> = SmallVec::new();
         for item in items {
             match item {
                 Item::Block(block) if matches!(block.kind, BlockKind::ToolResult { .. }) => {
@@ -211,7 +213,7 @@ impl<'w, 'a> Messages<'w, 'a> {
             }
         }
         for call in std::mem::take(&mut self.calls) {
-            let (own, rest): (Vec<_>, Vec<_>) =
+            let (own, rest): (SmallVec<_>, SmallVec<_>) =
                 results.into_iter().partition(|b| result_id(b) == Some(Cow::Borrowed(&*call.own_id)));
             results = rest;
             if own.is_empty() {
@@ -281,18 +283,22 @@ impl<'w, 'a> Messages<'w, 'a> {
 
     /// The text of a call's results; their images and files go to `media`.
     fn result_text(&mut self, blocks: &[&Block<'a>], media: &mut Vec<Part<'a>>) -> Text<'a> {
-        let mut texts: Vec<Text<'a>> = Vec::new();
+        let mut texts: SmallVec<[Text<'a>; 1]> = SmallVec::new();
         for block in blocks {
             let BlockKind::ToolResult { content, is_error, .. } = &block.kind else { continue };
             let (first, first_medium) = (texts.len(), media.len());
-            let mut parts = Vec::with_capacity(content.len());
+            let mut parts = Vec::new();
             for inner in content {
-                self.media.add(inner, &mut parts, self.losses);
-            }
-            for part in parts {
-                match part {
-                    Part::Text(text, _) => texts.push(text),
-                    other => media.push(other),
+                match &inner.kind {
+                    // Nearly always: no list is needed.
+                    BlockKind::Text(text) if !text.is_empty() => texts.push(Text::Json(*text)),
+                    _ => self.media.add(inner, &mut parts, self.losses),
+                }
+                for part in parts.drain(..) {
+                    match part {
+                        Part::Text(text, _) => texts.push(text),
+                        other => media.push(other),
+                    }
                 }
             }
             if !*is_error {

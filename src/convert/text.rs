@@ -172,7 +172,7 @@ impl Fragment<'_> {
 }
 
 /// The characters that the pieces stand for.
-fn chars<'a>(pieces: Pieces<'a>) -> impl Iterator<Item = char> + 'a {
+fn chars(pieces: Pieces<'_>) -> impl Iterator<Item = char> {
     pieces.flat_map(|piece| {
         let (plain, one) = match piece {
             Piece::Plain(text) => (text, None),

@@ -1,6 +1,15 @@
 //! Looks through the inside of JSON strings, many bytes at a time.
+//!
+//! Long strings with the widest registers that the processor has, 64 bytes at a time; short ones
+//! with those that every processor has, which needs no call.
 
-use wide::u8x16;
+#![expect(
+    clippy::inline_always,
+    reason = "each of them becomes part of the function that is compiled for a processor"
+)]
+
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
@@ -12,78 +21,67 @@ const LONG: usize = 4 * BLOCK;
 #[inline]
 pub(super) fn short(bytes: &[u8], from: usize) -> Option<usize> {
     let head: &[u8; 16] = bytes.get(from..)?.first_chunk()?;
-    let special = specials(u8x16::new(*head)) | 1 << head.len();
-    let at = special.trailing_zeros() as usize;
+    let at = (specials(head) | 1 << head.len()).trailing_zeros() as usize;
     (head.get(at) == Some(&b'"')).then_some(from + at)
+}
+
+/// Goes on from `from`, over plain text and escapes of two bytes, to what ends the string or
+/// has to be looked at: a quote, a backslash, a control character, or the end of `bytes`.
+///
+/// Also: whether escapes were passed.
+pub(super) fn inside(bytes: &[u8], from: usize) -> (usize, bool) {
+    dispatch!(Level::new(), simd => blocks(simd, bytes, from))
+}
+
+/// Calls `found` with the place of each quote and backslash, in order.
+#[inline]
+pub(super) fn each_quote_or_backslash(bytes: &[u8], found: impl FnMut(usize)) {
+    dispatch!(Level::new(), simd => quotes_and_backslashes(simd, bytes, found));
 }
 
 /// The first byte of `bytes` that is a quote, a backslash or a control character, or their end.
 pub(super) fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(head) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let special = specials(u8x16::new(*head));
+        let special = specials(head);
         if special != 0 {
             return at + special.trailing_zeros() as usize;
         }
-        at += 16;
+        at += head.len();
     }
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
-/// Calls `found` with the place of each quote and backslash, in order.
+/// A bit for each quote, backslash and control character.
 #[inline]
-pub(super) fn each_quote_or_backslash(bytes: &[u8], mut found: impl FnMut(usize)) {
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let mut last = [0; BLOCK];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    for (n, block) in blocks.iter().chain([&last]).enumerate() {
-        let mut bits = Block::of(block).mask(|b| is(b, b'"') | is(b, b'\\'));
-        while bits != 0 {
-            found(n * BLOCK + bits.trailing_zeros() as usize);
-            bits &= bits - 1;
-        }
-    }
+fn specials(bytes: &[u8; 16]) -> u64 {
+    dispatch!(Level::baseline(), simd => {
+        let bytes = u8x16::simd_from(simd, *bytes);
+        (bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | bytes.simd_lt(0x20)).to_bitmask()
+    })
 }
 
-#[inline]
-fn specials(bytes: u8x16) -> u32 {
-    (is(bytes, b'"') | is(bytes, b'\\') | control(bytes)).to_bitmask()
-}
-
-#[inline]
-fn is(bytes: u8x16, byte: u8) -> u8x16 {
-    bytes.simd_eq(u8x16::splat(byte))
-}
-
-#[inline]
-fn control(bytes: u8x16) -> u8x16 {
-    bytes.min(u8x16::splat(0x1F)).simd_eq(bytes)
-}
-
-/// Goes on from `from`, over plain text and escapes of two bytes, to what ends the string or
-/// has to be looked at: a quote, a backslash, a control character, or the end of `bytes`.
-///
-/// Also: whether escapes were passed. There is no branch for each escape: in prompts they come
-/// every few dozen bytes, where no processor foresees them.
-pub(super) fn inside(bytes: &[u8], from: usize) -> (usize, bool) {
+/// There is no branch for each escape: in prompts they come every few dozen bytes, where no
+/// processor foresees them.
+#[inline(always)]
+fn blocks<S: Simd>(simd: S, bytes: &[u8], from: usize) -> (usize, bool) {
     let (mut at, mut passed) = (from, false);
     let mut carry = 0;
     let mut clean = 0;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        let block = Block::of(block);
-        let (quotes, backslashes) = (block.mask(|b| is(b, b'"')), block.mask(|b| is(b, b'\\')));
+        let block = u8x64::simd_from(simd, *block);
+        let is = |byte: u8| block.simd_eq(byte).to_bitmask();
+        let (quotes, backslashes) = (is(b'"'), is(b'\\'));
         let (mut ends, mut odd) = (quotes, 0);
-        // All bits before the end of the string.
-        let mut before = u64::MAX;
         if backslashes | carry != 0 {
             clean = 0;
             let escaped = escaped(backslashes, &mut carry);
             ends &= !escaped;
-            before = ends.wrapping_sub(1) & !ends;
+            let before = before(ends);
             passed |= backslashes & before != 0;
-            let simple = quotes | backslashes | block.mask(|b| is(b, b'n') | is(b, b't'));
-            odd = escaped & before & !simple;
+            let simple = (block.simd_eq(b'n') | block.simd_eq(b't')).to_bitmask();
+            odd = escaped & before & !(quotes | backslashes | simple);
             while odd != 0 {
                 let byte = bytes.get(at + odd.trailing_zeros() as usize);
                 if !matches!(byte, Some(b'r' | b'/' | b'b' | b'f')) {
@@ -91,10 +89,8 @@ pub(super) fn inside(bytes: &[u8], from: usize) -> (usize, bool) {
                 }
                 odd &= odd - 1;
             }
-        } else if ends != 0 {
-            before = ends.wrapping_sub(1) & !ends;
         }
-        let control = if block.has_control() { block.mask(control) & before } else { 0 };
+        let control = block.simd_lt(0x20).to_bitmask() & before(ends);
         if odd | control != 0 {
             // An escape's backslash is the byte before.
             let odd = (at + odd.trailing_zeros() as usize).saturating_sub(1);
@@ -114,10 +110,16 @@ pub(super) fn inside(bytes: &[u8], from: usize) -> (usize, bool) {
     (at + plain(bytes.get(at..).unwrap_or_default()), passed)
 }
 
+/// The bits below the lowest one that is set.
+#[inline(always)]
+fn before(bits: u64) -> u64 {
+    bits.wrapping_sub(1) & !bits
+}
+
 /// The characters that a backslash escapes, as bits. `carry`: the first one is.
 ///
-/// Source: simdjson, "Parsing gigabytes of JSON per second", section 3.1.1.
-#[inline]
+/// Source: Langdale and Lemire, "Parsing Gigabytes of JSON per Second", section 3.1.1.
+#[inline(always)]
 fn escaped(backslashes: u64, carry: &mut u64) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let backslashes = backslashes & !*carry;
@@ -128,31 +130,22 @@ fn escaped(backslashes: u64, carry: &mut u64) -> u64 {
     (EVEN ^ (even_runs << 1)) & follows
 }
 
-struct Block([u8x16; 4]);
-
-impl Block {
-    #[inline]
-    fn of(bytes: &[u8; BLOCK]) -> Self {
-        let (quarters, _) = bytes.as_chunks::<16>();
-        let mut quarters = quarters.iter().map(|q| u8x16::new(*q));
-        Self(std::array::from_fn(|_| quarters.next().unwrap_or_default()))
-    }
-
-    /// A bit for each byte of which `f` holds.
-    #[inline]
-    fn mask(&self, f: impl Fn(u8x16) -> u8x16) -> u64 {
-        let [a, b, c, d] = self.0.map(|quarter| u64::from(f(quarter).to_bitmask()));
-        a | (b << 16) | (c << 32) | (d << 48)
-    }
-
-    #[inline]
-    fn has_control(&self) -> bool {
-        let [a, b, c, d] = self.0;
-        control(a.min(b).min(c.min(d))).to_bitmask() != 0
+#[inline(always)]
+fn quotes_and_backslashes<S: Simd>(simd: S, bytes: &[u8], mut found: impl FnMut(usize)) {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let mut last = [0; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    for (n, block) in blocks.iter().chain([&last]).enumerate() {
+        let block = u8x64::simd_from(simd, *block);
+        let mut bits = (block.simd_eq(b'"') | block.simd_eq(b'\\')).to_bitmask();
+        while bits != 0 {
+            found(n * BLOCK + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
     }
 }
 
-/// Like [`plain`], for what is probably long: with the processor's widest registers.
+/// Like [`plain`], for what is probably long.
 fn long(bytes: &[u8]) -> usize {
     /// What fits into the nearest cache.
     const PART: usize = 16 << 10;

@@ -176,7 +176,7 @@ mod tests {
             (text("a"), text("b\",\"content\":\"c")),
             (text("a"), text("b").replace("null", "\"stop\"")),
             (text("a"), text("b").replace("\"c-1\"", "\"c-2\"")),
-            (text("a"), text("b")[..50].to_owned()),
+            (text("a"), text("b").split_at(50).0.to_owned()),
             (padded("a", "x"), padded("a", "x") + " "),
             (padded("a", "x"), padded("a", "x\"y")),
             (padded("a", "x"), padded("a", "x\\z")),
