@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use claude_proxy_instructions::convert::count::count_tokens;
+use claude_proxy_instructions::convert::count::{Known, count_tokens};
 use claude_proxy_instructions::convert::native::{History, Relay, request as passed};
 use claude_proxy_instructions::convert::{self, ModelSpec, Profile, ReplyContext, StreamTranslator};
 use claude_proxy_instructions::wire::anthropic::{Outline, Request};
@@ -71,7 +71,8 @@ fn native(kind: &str) -> Done {
 fn count(kind: &str) -> Done {
     let (body, profile, model) = (body(kind)?, generic()?, model());
     twice(|| {
-        black_box(count_tokens(&Request::parse_for_count(black_box(&body))?, profile, &model)?);
+        let request = Request::parse_for_count(black_box(&body))?;
+        black_box(count_tokens(&request, profile, &model, &Known::default(), &mut || ())?);
         Ok(())
     })
 }
