@@ -101,7 +101,7 @@ async fn prepare<'w>(
     if let Some(exchange) = &record.capture {
         exchange.client_request(&bytes);
     }
-    let mut reading = Reading::of(&bytes);
+    let mut reading = Reading::of(&bytes, worker);
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();
     record.stream = stream;
