@@ -46,5 +46,5 @@ pub use loss::{Loss, Losses};
 pub use profile::Profile;
 pub use reply::{ReplyContext, ThinkingMode, Usage};
 pub use request::{Converted, ModelSpec, request};
-pub use response::{WholeAnswer, WholeTranslator, response};
+pub use response::{WholeAnswer, WholeTranslator, response, response_into};
 pub use stream::{StreamTranslator, Summary, UpstreamEnd};

@@ -24,7 +24,15 @@ pub struct WholeAnswer {
 /// # Errors
 /// The upstream's own error in it, or 502 when it is not a completion.
 pub fn response(body: &[u8], context: ReplyContext) -> Result<WholeAnswer, ApiError> {
-    let mut translator = WholeTranslator::new(context);
+    response_into(Vec::new(), body, context)
+}
+
+/// As [`response`]; the Message is written into `out`, an empty buffer that may have served before.
+///
+/// # Errors
+/// As [`response`].
+pub fn response_into(out: Vec<u8>, body: &[u8], context: ReplyContext) -> Result<WholeAnswer, ApiError> {
+    let mut translator = WholeTranslator { out, ..WholeTranslator::new(context) };
     translator.out.reserve(body.len() + 256);
     translator.machine.push_completion(form::begin(body), &mut translator.out)?;
     translator.finish(UpstreamEnd::DoneMarker)

@@ -31,7 +31,7 @@ use crate::observe::{Capture, Metrics};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
-use crate::wire::anthropic::{ApiError, ErrorKind};
+use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
 #[derive(Clone)]
@@ -79,6 +79,7 @@ pub(super) struct Worker {
     pub(super) generation: u64,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
+    pub(super) known: RefCell<KnownTools>,
     pub(super) upstreams: Upstreams,
 }
 
@@ -100,6 +101,7 @@ impl Worker {
             generation,
             ids: Ids::default(),
             scratch: RefCell::default(),
+            known: RefCell::default(),
             shared,
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn answer<'w>(
         let (from, to) = (&record.model, &candidate.model.id);
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
         record.fall_back();
-        let mut reading = Reading::of(bytes);
+        let mut reading = Reading::of(bytes, worker);
         call = match Call::prepare(worker, asking, &mut reading, &candidate.model, record) {
             Ok(Prepared::Call(call)) => call,
             // `max_tokens` is 0, which the first one has an answer of its own to.

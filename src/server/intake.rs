@@ -14,13 +14,14 @@ use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use actix_web::web::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Refusal;
 use super::talk::Talk;
 use crate::config::Config;
+use crate::upstream::Spare;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Unfinished bodies may hold as much as this many of the largest size.
@@ -124,7 +125,7 @@ async fn collect(
 ) -> Result<Bytes, Refusal> {
     let bound = max.saturating_mul(BODIES);
     let until = Instant::now() + limit;
-    let mut all = BytesMut::new();
+    let mut all = Spare::default();
     loop {
         let look = until.min(Instant::now() + LOOK);
         let Ok(next) = timeout_at(look, payload.next()).await else {
@@ -136,7 +137,7 @@ async fn collect(
             }
             return Err(crowded());
         };
-        let Some(bytes) = next else { return Ok(all.freeze()) };
+        let Some(bytes) = next else { return Ok(all.into()) };
         let bytes = bytes.map_err(|e| broken(&e))?;
         if all.len() + bytes.len() > max {
             return Err(too_large(max));
@@ -157,11 +158,16 @@ async fn collect(
         if all.capacity() - all.len() < bytes.len() {
             // An announced length is a claim: memory comes as the bytes do.
             let wanted = announced.unwrap_or(max).min(TRUSTED.max(8 * all.len()));
-            all.reserve(wanted.saturating_sub(all.len()).max(bytes.len()));
+            let more = wanted.saturating_sub(all.len()).max(bytes.len());
+            if all.is_empty() {
+                all = Spare::with_capacity(more);
+            } else {
+                all.reserve_exact(more);
+            }
         }
         all.extend_from_slice(&bytes);
         if is_last {
-            return Ok(all.freeze());
+            return Ok(all.into());
         }
     }
 }

@@ -19,7 +19,7 @@ use super::upstreams::{Candidate, Candidates};
 use super::{failover, intake, models};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
 use crate::observe::{Outcome, Record};
-use crate::upstream::Crossing;
+use crate::upstream::{Crossing, Spare};
 
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
@@ -101,7 +101,7 @@ async fn prepare<'w>(
     if let Some(exchange) = &record.capture {
         exchange.client_request(&bytes);
     }
-    let mut reading = Reading::of(&bytes);
+    let mut reading = Reading::of(&bytes, worker);
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();
     record.stream = stream;
@@ -135,7 +135,7 @@ fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
     if let Some(exchange) = &record.capture {
         exchange.client_piece(&Bytes::copy_from_slice(&answer.body));
     }
-    let mut response = json(answer.body);
+    let mut response = json(Bytes::from(Spare::from(answer.body)));
     if let Ok(warnings) = HeaderValue::from_str(&record.warnings)
         && !warnings.is_empty()
     {

@@ -1,20 +1,24 @@
 //! A request's body, read as far as it has to be: all of it to convert it, its outline to pass
 //! it on.
 
+use std::cell::RefCell;
+
+use super::app::Worker;
 use crate::config::{Api, Config};
-use crate::wire::anthropic::{ApiError, Outline, Request};
+use crate::wire::anthropic::{ApiError, KnownTools, Outline, Request};
 
 /// A body, and what was read of it so far.
 pub(super) struct Reading<'r> {
     bytes: &'r [u8],
+    known: &'r RefCell<KnownTools>,
     request: Option<Request<'r>>,
     outline: Option<Outline<'r>>,
 }
 
 impl<'r> Reading<'r> {
     /// Nothing is read yet.
-    pub(super) fn of(bytes: &'r [u8]) -> Self {
-        Self { bytes, request: None, outline: None }
+    pub(super) fn of(bytes: &'r [u8], worker: &'r Worker) -> Self {
+        Self { bytes, known: &worker.known, request: None, outline: None }
     }
 
     /// `model` and `stream`, read in the way that is likely to be wanted later.
@@ -31,7 +35,7 @@ impl<'r> Reading<'r> {
     pub(super) fn request(&mut self) -> Result<&Request<'r>, ApiError> {
         match &mut self.request {
             Some(request) => Ok(request),
-            empty => Ok(empty.insert(Request::parse(self.bytes)?)),
+            empty => Ok(empty.insert(Request::parse_known(self.bytes, &mut self.known.borrow_mut())?)),
         }
     }
 

@@ -4,6 +4,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
+use bytes::Bytes;
+
 use crate::observe::{Outcome, Record};
 use crate::wire::anthropic::ApiError;
 
@@ -89,6 +91,6 @@ impl Refusal {
 }
 
 /// 200 with JSON.
-pub(super) fn json(body: impl Into<Vec<u8>>) -> HttpResponse {
+pub(super) fn json(body: impl Into<Bytes>) -> HttpResponse {
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(body.into())
 }

@@ -9,8 +9,11 @@ use crate::config::Provider;
 use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, native};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
-use crate::upstream::{Answer, Body, Cause, Fault, Stage};
+use crate::upstream::{Answer, Body, Cause, Fault, Spare, Stage};
 use crate::wire::anthropic::ApiError;
+
+/// What a Message has more than the completion that it was, in bytes; nearly always.
+const ROOM: usize = 4096;
 
 /// An answer that is being read; `upstream_timeout` bounds all of it.
 struct Coming<'a> {
@@ -80,7 +83,8 @@ pub(super) async fn read(
     if form == Form::Whole {
         let whole = coming.rest(head).await?;
         show(worker, provider, record, "upstream answer", &whole);
-        return convert::response(&whole, context);
+        let out = Spare::with_capacity(whole.len() + ROOM).into_vec();
+        return convert::response_into(out, &whole, context);
     }
 
     // Rare, and large.

@@ -14,12 +14,13 @@ use awc::http::Version;
 use awc::http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::aside::Line;
 use super::fault::{Cause, Fault, Stage};
+use super::spare::Spare;
 use crate::observe::Exchange;
 
 /// Largest whole answer that is kept, in bytes.
@@ -176,7 +177,7 @@ impl Body {
             let Some(first) = self.chunk().await else { return Ok(head) };
             let first = first?;
             let announced = usize::try_from(self.announced.unwrap_or(0)).unwrap_or(cap).min(TRUSTED);
-            let mut all = BytesMut::with_capacity(announced.max(head.len() + first.len()));
+            let mut all = Spare::with_capacity(announced.max(head.len() + first.len()));
             all.extend_from_slice(&head);
             let mut next = Some(Ok(first));
             while let Some(chunk) = next {
@@ -187,7 +188,7 @@ impl Body {
                 all.extend_from_slice(&chunk);
                 next = self.chunk().await;
             }
-            Ok(all.freeze())
+            Ok(all.into())
         };
         timeout_at(until, collect)
             .await

@@ -163,11 +163,13 @@ fn floods_are_cut_and_cost_no_more_than_one_event() {
         // The event itself, and once more where it was not in one piece.
         assert!(most < before + 3 * MAX_EVENT, "{what}: {most} bytes");
     }
-    // The allocator keeps some of it, once.
+    // The allocator keeps some of it, now more and now less, but not with each flood.
     let after = program.resident();
-    refused(addr, "many data lines", too_large);
+    for _ in 0..4 {
+        refused(addr, "many data lines", too_large);
+    }
     let again = program.resident();
-    assert!(again < after + MAX_EVENT / 2, "{after} and then {again} bytes stay");
+    assert!(again < after + MAX_EVENT, "{after} and then {again} bytes stay");
 }
 
 #[test]

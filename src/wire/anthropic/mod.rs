@@ -3,12 +3,14 @@
 mod block;
 mod complaint;
 pub mod error;
+mod known;
 pub mod outline;
 pub mod request;
 mod tool;
 
 pub use block::{Block, BlockKind, Place, Source, ToolChange};
 pub use error::{ApiError, ErrorKind};
+pub use known::KnownTools;
 pub use outline::Outline;
 pub use request::{Display, Message, Request, Role, SystemBlock, Thinking, ThinkingKind, Unsupported};
 pub use tool::{InputSchema, Tool, ToolChoice, ToolChoiceKind};

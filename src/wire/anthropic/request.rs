@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::block::{Block, BlockKind, content};
 use super::complaint::{Complaint, Result, Step, Under, list, strings};
+use super::known::KnownTools;
 use super::tool::{Tool, ToolChoice, tool, tool_choice};
 use super::{ApiError, Place};
 use crate::wire::json::{self, Cursor, JsonStr, RawJson};
@@ -164,7 +165,16 @@ impl<'a> Request<'a> {
     /// 400 in Anthropic's words: broken JSON with line and column, wrong types and missing
     /// fields with their path (`messages.1.content.0.type: Field required`).
     pub fn parse(body: &'a [u8]) -> std::result::Result<Self, ApiError> {
-        Self::read(body, true)
+        Self::read(body, true, &mut KnownTools::default())
+    }
+
+    /// Like [`Request::parse`]; a list of tools that is known is not read again, and one that
+    /// is not is known from now on.
+    ///
+    /// # Errors
+    /// As [`Request::parse`], with and without what is known.
+    pub fn parse_known(body: &'a [u8], known: &mut KnownTools) -> std::result::Result<Self, ApiError> {
+        Self::read(body, true, known)
     }
 
     /// Like [`Request::parse`] for `count_tokens`, which has no `max_tokens`.
@@ -172,12 +182,12 @@ impl<'a> Request<'a> {
     /// # Errors
     /// As [`Request::parse`].
     pub fn parse_for_count(body: &'a [u8]) -> std::result::Result<Self, ApiError> {
-        Self::read(body, false)
+        Self::read(body, false, &mut KnownTools::default())
     }
 
-    fn read(body: &'a [u8], whole: bool) -> std::result::Result<Self, ApiError> {
+    fn read(body: &'a [u8], whole: bool, known: &mut KnownTools) -> std::result::Result<Self, ApiError> {
         let text = utf8(body)?;
-        let mut request = request(&mut Cursor::new(text), whole).map_err(|e| e.into_error(body))?;
+        let mut request = request(&mut Cursor::new(text), whole, known).map_err(|e| e.into_error(body))?;
         request.source_len = body.len();
         Ok(request)
     }
@@ -190,7 +200,7 @@ pub(super) fn utf8(body: &[u8]) -> std::result::Result<&str, ApiError> {
     })
 }
 
-fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
+fn request<'a>(cur: &mut Cursor<'a>, whole: bool, known: &mut KnownTools) -> Result<Request<'a>> {
     let mut r = Request {
         model: Cow::Borrowed(""),
         max_tokens: 0,
@@ -225,15 +235,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
             "temperature" => r.temperature = number(cur).under("temperature")?,
             "top_p" => r.top_p = number(cur).under("top_p")?,
             "top_k" => r.top_k = number(cur).under("top_k")?,
-            "tools" => {
-                if !cur.null()? {
-                    list(cur, |_, cur| {
-                        r.tools.push(tool(cur)?);
-                        Ok(())
-                    })
-                    .under("tools")?;
-                }
-            }
+            "tools" => r.tools = tools(cur, known).under("tools")?,
             "tool_choice" => r.tool_choice = tool_choice(cur).under("tool_choice")?,
             "thinking" => r.thinking = thinking(cur).under("thinking")?,
             "output_config" => {
@@ -272,6 +274,24 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool) -> Result<Request<'a>> {
         return Err(Complaint::new("at least one message is required")).under("messages");
     }
     Ok(r)
+}
+
+fn tools<'a>(cur: &mut Cursor<'a>, known: &mut KnownTools) -> Result<Vec<Tool<'a>>> {
+    let mut tools = Vec::new();
+    if cur.null()? {
+        return Ok(tools);
+    }
+    if let Some((tools, len)) = known.read(cur.rest()) {
+        cur.skip_known(len);
+        return Ok(tools);
+    }
+    let start = cur.at();
+    list(cur, |_, cur| {
+        tools.push(tool(cur)?);
+        Ok(())
+    })?;
+    known.learn(cur.since(start), &tools);
+    Ok(tools)
 }
 
 /// Refuses a key that comes twice. JSON parsers differ in which of the two they take: what one

@@ -41,6 +41,21 @@ impl<'a> Cursor<'a> {
         Self { at, ..self.clone() }
     }
 
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// What has been read since it was at `start`.
+    pub fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Goes on behind the next `len` bytes, a value that is known already.
+    pub fn skip_known(&mut self, len: usize) {
+        self.at += len;
+    }
+
     fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod half;
+mod place;
 mod raw;
 mod scan;
 mod text;
@@ -13,6 +14,7 @@ mod write;
 
 pub use cursor::{Cursor, MAX_DEPTH};
 pub use half::Half;
+pub use place::{Place, Placed};
 pub use raw::RawJson;
 pub use text::{JsonStr, Piece, Pieces};
 pub use write::{escape, write_str, write_u64};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::place::place_in;
 use super::write::escape;
 
 pub(super) const ESCAPED: u8 = 1;
@@ -102,9 +103,7 @@ impl<'a> JsonStr<'a> {
 
     /// Where the string stands in `text`, which it is a part of.
     pub fn place_in(self, text: &str) -> Option<Range<usize>> {
-        let start = self.raw.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-        let end = start.checked_add(self.raw.len())?;
-        (end <= text.len()).then_some(start..end)
+        place_in(self.raw, text)
     }
 
     /// Whether the text has nothing but white space (also: nothing at all).
