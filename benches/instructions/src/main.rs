@@ -9,7 +9,7 @@ use std::hint::black_box;
 use claude_proxy_instructions::convert::count::{Known, count_tokens};
 use claude_proxy_instructions::convert::native::{History, Relay, request as passed};
 use claude_proxy_instructions::convert::{self, ModelSpec, Profile, ReplyContext, StreamTranslator};
-use claude_proxy_instructions::wire::anthropic::{Outline, Request};
+use claude_proxy_instructions::wire::anthropic::{KnownTools, Outline, Request};
 use claude_proxy_instructions::wire::sse::SseDecoder;
 
 #[path = "../../rig/src/bodies.rs"]
@@ -55,6 +55,17 @@ fn parse(kind: &str) -> Done {
     let body = body(kind)?;
     twice(|| {
         black_box(Request::parse(black_box(&body))?);
+        Ok(())
+    })
+}
+
+/// Reading one whose tools are those of an earlier request.
+fn parse_known(kind: &str) -> Done {
+    let body = body(kind)?;
+    let mut known = KnownTools::default();
+    Request::parse_known(&body, &mut known)?;
+    twice(|| {
+        black_box(Request::parse_known(black_box(&body), &mut known)?);
         Ok(())
     })
 }
@@ -181,6 +192,7 @@ const CASES: &[Case] = &[
     ("request_300b", || request("small")),
     ("request_120kb", || request("claude")),
     ("request_120kb_parse", || parse("claude")),
+    ("request_120kb_parse_known", || parse_known("claude")),
     ("request_120kb_native", || native("claude")),
     ("request_2mb", || request("huge")),
     ("response_200kb", response),

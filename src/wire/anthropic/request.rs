@@ -165,7 +165,7 @@ impl<'a> Request<'a> {
     /// 400 in Anthropic's words: broken JSON with line and column, wrong types and missing
     /// fields with their path (`messages.1.content.0.type: Field required`).
     pub fn parse(body: &'a [u8]) -> std::result::Result<Self, ApiError> {
-        Self::read(body, true, &mut KnownTools::default())
+        Self::read(body, true, None)
     }
 
     /// Like [`Request::parse`]; a list of tools that is known is not read again, and one that
@@ -174,7 +174,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// As [`Request::parse`], with and without what is known.
     pub fn parse_known(body: &'a [u8], known: &mut KnownTools) -> std::result::Result<Self, ApiError> {
-        Self::read(body, true, known)
+        Self::read(body, true, Some(known))
     }
 
     /// Like [`Request::parse`] for `count_tokens`, which has no `max_tokens`.
@@ -182,10 +182,14 @@ impl<'a> Request<'a> {
     /// # Errors
     /// As [`Request::parse`].
     pub fn parse_for_count(body: &'a [u8]) -> std::result::Result<Self, ApiError> {
-        Self::read(body, false, &mut KnownTools::default())
+        Self::read(body, false, None)
     }
 
-    fn read(body: &'a [u8], whole: bool, known: &mut KnownTools) -> std::result::Result<Self, ApiError> {
+    fn read(
+        body: &'a [u8],
+        whole: bool,
+        known: Option<&mut KnownTools>,
+    ) -> std::result::Result<Self, ApiError> {
         let text = utf8(body)?;
         let mut request = request(&mut Cursor::new(text), whole, known).map_err(|e| e.into_error(body))?;
         request.source_len = body.len();
@@ -200,7 +204,7 @@ pub(super) fn utf8(body: &[u8]) -> std::result::Result<&str, ApiError> {
     })
 }
 
-fn request<'a>(cur: &mut Cursor<'a>, whole: bool, known: &mut KnownTools) -> Result<Request<'a>> {
+fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTools>) -> Result<Request<'a>> {
     let mut r = Request {
         model: Cow::Borrowed(""),
         max_tokens: 0,
@@ -235,7 +239,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, known: &mut KnownTools) -> Res
             "temperature" => r.temperature = number(cur).under("temperature")?,
             "top_p" => r.top_p = number(cur).under("top_p")?,
             "top_k" => r.top_k = number(cur).under("top_k")?,
-            "tools" => r.tools = tools(cur, known).under("tools")?,
+            "tools" => r.tools = tools(cur, known.as_deref_mut()).under("tools")?,
             "tool_choice" => r.tool_choice = tool_choice(cur).under("tool_choice")?,
             "thinking" => r.thinking = thinking(cur).under("thinking")?,
             "output_config" => {
@@ -276,12 +280,12 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, known: &mut KnownTools) -> Res
     Ok(r)
 }
 
-fn tools<'a>(cur: &mut Cursor<'a>, known: &mut KnownTools) -> Result<Vec<Tool<'a>>> {
+fn tools<'a>(cur: &mut Cursor<'a>, mut known: Option<&mut KnownTools>) -> Result<Vec<Tool<'a>>> {
     let mut tools = Vec::new();
     if cur.null()? {
         return Ok(tools);
     }
-    if let Some((tools, len)) = known.read(cur.rest()) {
+    if let Some((tools, len)) = known.as_mut().and_then(|known| known.read(cur.rest())) {
         cur.skip_known(len);
         return Ok(tools);
     }
@@ -290,7 +294,9 @@ fn tools<'a>(cur: &mut Cursor<'a>, known: &mut KnownTools) -> Result<Vec<Tool<'a
         tools.push(tool(cur)?);
         Ok(())
     })?;
-    known.learn(cur.since(start), &tools);
+    if let Some(known) = known {
+        known.learn(cur.since(start), &tools);
+    }
     Ok(tools)
 }
 
