@@ -27,12 +27,13 @@ impl Dir {
         let mut folders: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
         folders.sort();
         folders.retain(|f| f.join("meta.json").exists());
+        // The oldest may be deleted just now.
         let files = |folder: PathBuf| {
-            let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
-            let text = |e: &std::fs::DirEntry| std::fs::read_to_string(e.path()).unwrap();
-            entries.map(|e| (e.file_name().into_string().unwrap(), text(&e))).collect()
+            let entries = std::fs::read_dir(folder).ok()?.map(|e| e.unwrap());
+            let text = |e: &std::fs::DirEntry| std::fs::read_to_string(e.path()).ok();
+            entries.map(|e| Some((e.file_name().into_string().unwrap(), text(&e)?))).collect()
         };
-        folders.into_iter().map(files).collect()
+        folders.into_iter().filter_map(files).collect()
     }
 
     fn size(&self) -> u64 {

@@ -124,9 +124,11 @@ impl Capture {
         }
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let now = SystemTime::now();
-        // 2026-11-24T22:11:00.123Z: sorted by name is sorted by time; Windows allows no colons.
         let began = humantime::format_rfc3339_millis(now).to_string();
-        let name = format!("{}-{request_id}", began.replace(['-', ':'], ""));
+        // 20261124T221100.123456Z: sorted by name is sorted by time, also for two in one
+        // millisecond; Windows allows no colons.
+        let time = humantime::format_rfc3339_micros(now).to_string();
+        let name = format!("{}-{request_id}", time.replace(['-', ':'], ""));
         let meta = Meta {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),

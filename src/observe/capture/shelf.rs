@@ -53,11 +53,11 @@ impl Shelf {
     }
 }
 
-/// A name that we give: `20261124T221100.123Z-req_...`.
+/// A name that we give: `20261124T221100.123456Z-req_...`; earlier versions wrote milliseconds.
 fn is_exchange(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let Some((time, _)) = name.split_once("-req_") else { return false };
-    time.len() == 20
+    matches!(time.len(), 20 | 23)
         && time.ends_with('Z')
         && time.chars().all(|c| c.is_ascii_digit() || matches!(c, 'T' | '.' | 'Z'))
         && path.is_dir()
