@@ -231,7 +231,9 @@ fn ctrl_c_leaves_no_half_written_file() {
             .unwrap();
         // It waits for more of this stream.
         let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
-        child.stdin.as_mut().unwrap().write_all(event.repeat(2000).as_bytes()).unwrap();
+        // Open to the end: `wait` would close the child's own, and the stream would be over.
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(event.repeat(2000).as_bytes()).unwrap();
         let until = Instant::now() + Duration::from_secs(30);
         while dir.names().is_empty() {
             assert!(Instant::now() < until, "no temporary file");
@@ -241,5 +243,6 @@ fn ctrl_c_leaves_no_half_written_file() {
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(signal.as_raw()));
         assert_eq!(dir.names(), [""; 0]);
+        drop(stdin);
     }
 }
