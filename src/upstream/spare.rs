@@ -26,14 +26,16 @@ pub struct Spare(Vec<u8>);
 impl Spare {
     /// An empty one with room for `len` bytes.
     pub fn with_capacity(len: usize) -> Self {
-        let kept = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            let at = spare.iter().position(|buffer| buffer.capacity() >= len)?;
-            Some(spare.swap_remove(at))
-        });
-        let fresh = || Vec::with_capacity(len);
-        // A small one needs none of the large.
-        Self(if KEPT.contains(&len) { kept.ok().flatten().unwrap_or_else(fresh) } else { fresh() })
+        let kept = || {
+            SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                let at = spare.iter().position(|buffer| buffer.capacity() >= len)?;
+                Some(spare.swap_remove(at))
+            })
+        };
+        // A small one takes none of the large.
+        let kept = if KEPT.contains(&len) { kept().ok().flatten() } else { None };
+        Self(kept.unwrap_or_else(|| Vec::with_capacity(len)))
     }
 
     /// The buffer; it is not kept unless it is made a `Spare` again.
@@ -117,6 +119,7 @@ mod tests {
         assert!(kept().is_empty());
         drop(again);
         assert_eq!(Spare::with_capacity(100).capacity(), 100, "a small one takes none");
+        assert_eq!(kept(), [100 << 10]);
         assert!(Spare::with_capacity(101 << 10).capacity() > 100 << 10);
         let many: Vec<Spare> = (0..20).map(|_| Spare::with_capacity(200 << 10)).collect();
         drop(many);
