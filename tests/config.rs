@@ -4,7 +4,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Api, Checked, Code, Config, Secret, Severity, check};
+use claude_proxy::config::{Api, Checked, Code, Config, Engine, Extras, Secret, Severity, check};
 use claude_proxy::convert::native::History;
 
 fn env(name: &str) -> Result<String, VarError> {
@@ -102,12 +102,78 @@ fn defaults_are_as_documented() {
     let c = config(&with("", ""));
     assert_eq!((c.host.as_str(), c.port), ("127.0.0.1", 8888));
     assert!(c.ak.is_none() && c.default_model.is_none() && c.aliases.is_empty());
+    assert_eq!(c.extras, Extras::default());
     let seconds =
         [c.upstream_timeout, c.stream_idle_timeout, c.connect_timeout, c.ping_interval, c.shutdown_grace];
     assert_eq!(seconds.map(|d| d.as_secs()), [300, 120, 10, 15, 30]);
     assert_eq!((c.max_body_bytes, c.max_concurrent_requests), (33_554_432, 1024));
     assert_eq!((c.log_body_max_chars, c.log_stream_text_preview_chars), (4096, 256));
     assert!(c.workers >= 1);
+}
+
+#[test]
+fn what_the_proxy_does_itself() {
+    let c =
+        config(&top(r#""safeguards_model": "m", "vision_model": "m", "pdf_text": true, "web_fetch": true,
+        "web_fetch_private_hosts": ["Wiki.example.com", "10.0.0.5:8080", "[fd00::1]:1"],
+        "web_search": {"provider": "brave", "api_key": "${KEY}"},
+        "threads": {"path": "t.redb", "max_bytes": 5, "max_age_days": 2}"#));
+    let Extras { safeguards_model, vision_model, web_fetch_private_hosts, .. } = &c.extras;
+    assert_eq!((safeguards_model.as_deref(), vision_model.as_deref()), (Some("m"), Some("m")));
+    assert!(c.extras.pdf_text && c.extras.web_fetch);
+    assert_eq!(*web_fetch_private_hosts, ["wiki.example.com", "10.0.0.5:8080", "[fd00::1]:1"]);
+    let search = c.extras.web_search.as_ref().unwrap();
+    assert_eq!((search.engine, search.base_url.as_str()), (Engine::Brave, "https://api.search.brave.com"));
+    assert!(c.secrets().any(|s| *s == search.key) && !format!("{c:?}").contains("sk-from-env"));
+    let threads = c.extras.threads.as_ref().unwrap();
+    assert_eq!((threads.path.to_str(), threads.max_bytes), (Some("t.redb"), 5));
+    assert_eq!(threads.max_age, Duration::from_secs(2 * 24 * 3600));
+
+    let search = r#"{"provider": "searxng", "base_url": "http://127.0.0.1:8080/"}"#;
+    let c = config(&top(&format!(r#""web_search": {search}, "threads": {{"path": "t"}}"#)));
+    assert_eq!(c.extras.web_search.unwrap().base_url, "http://127.0.0.1:8080");
+    let threads = c.extras.threads.unwrap();
+    assert_eq!((threads.max_bytes, threads.max_age.as_secs()), (1 << 30, 30 * 24 * 3600));
+}
+
+#[test]
+fn what_the_proxy_cannot_do_itself() {
+    for (key, code, want) in [
+        (r#""safeguards_model": "mm""#, "unknown-model", "`safeguards_model` names no model: `mm`"),
+        (r#""vision_model": "x""#, "unknown-model", "`vision_model` names no model: `x`"),
+        (r#""web_search": {"provider": "brava", "api_key": "k"}"#, "bad-value", "did you mean `brave`?"),
+        (r#""web_search": {"provider": "brave"}"#, "missing-key", "missing key `api_key` in web_search"),
+        (r#""web_search": {"provider": "searxng"}"#, "missing-key", "missing key `base_url` in web_search"),
+        (
+            r#""web_search": {"provider": "exa", "api_key": "k", "base_url": "h"}"#,
+            "bad-url",
+            "`web_search.base_url`",
+        ),
+        (r#""web_search": {"provider": "exa", "api_key": "k\n"}"#, "bad-header", "`web_search.api_key`"),
+        (
+            r#""web_search": {"provider": "exa", "api_key": "${KEY}", "base_url": "http://h.example"}"#,
+            "plain-http",
+            "the key",
+        ),
+        (r#""web_fetch_private_hosts": ["a"]"#, "no-effect", "`web_fetch` is not on"),
+        (
+            r#""web_fetch": true, "web_fetch_private_hosts": ["http://a"]"#,
+            "bad-value",
+            "a host name or address",
+        ),
+        (r#""web_fetch": true, "web_fetch_private_hosts": ["a/b"]"#, "bad-value", "a host name or address"),
+        (r#""threads": {}"#, "missing-key", "missing key `path` in threads"),
+        (
+            r#""threads": {"path": "t", "max_bytes": 0}"#,
+            "out-of-range",
+            "`threads.max_bytes` has to be 1 or more",
+        ),
+        (r#""threads": {"path": "t", "max_age_days": 0}"#, "out-of-range", "`threads.max_age_days`"),
+    ] {
+        let findings = check(&top(key), &env).findings;
+        let found = findings.iter().find(|f| f.code.as_str() == code);
+        assert!(found.is_some_and(|f| f.sentence().contains(want)), "{key}: {findings:#?}");
+    }
 }
 
 #[test]

@@ -34,7 +34,9 @@ fn the_committed_schema_is_current() {
 #[test]
 fn every_key_is_in_it_with_a_description() {
     let schema = schema();
-    let objects = [&schema, &schema["definitions"]["Provider"], &schema["definitions"]["Model"]];
+    let definition = |name: &str| &schema["definitions"][name];
+    let named = ["Provider", "Model", "WebSearch", "Threads"].map(definition);
+    let objects = [&schema].into_iter().chain(named);
     for (object, keys) in objects.into_iter().zip(keys()) {
         let properties = object["properties"].as_object().unwrap();
         let known: Vec<&str> = properties.keys().map(String::as_str).filter(|k| *k != "$schema").collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, Model, Provider};
+use super::{Config, Extras, Model, Provider};
 
 /// Most names in a list.
 const MOST: usize = 8;
@@ -50,7 +50,7 @@ impl Changes {
 
     /// The settings among them that a running server cannot change.
     pub fn needs_restart(&self) -> Vec<&'static str> {
-        const FIXED: [&str; 3] = ["host", "port", "workers"];
+        const FIXED: [&str; 4] = ["host", "port", "workers", "threads"];
         let fixed = |s: &&str| FIXED.contains(s) || (*s == "tls" && self.tls_switched);
         self.settings.iter().copied().filter(fixed).collect()
     }
@@ -126,6 +126,7 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         log_stream_text_preview_chars,
         default_model,
         aliases,
+        extras,
         client_body_timeout: _,
         models: _,
     } = old;
@@ -150,7 +151,26 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("default_model", *default_model != new.default_model),
         ("aliases", *aliases != new.aliases),
     ];
-    differ.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    let Extras {
+        safeguards_model,
+        vision_model,
+        pdf_text,
+        web_search,
+        web_fetch,
+        web_fetch_private_hosts,
+        threads,
+    } = extras;
+    let new = &new.extras;
+    let extras = [
+        ("safeguards_model", *safeguards_model != new.safeguards_model),
+        ("vision_model", *vision_model != new.vision_model),
+        ("pdf_text", *pdf_text != new.pdf_text),
+        ("web_search", *web_search != new.web_search),
+        ("web_fetch", *web_fetch != new.web_fetch),
+        ("web_fetch_private_hosts", *web_fetch_private_hosts != new.web_fetch_private_hosts),
+        ("threads", *threads != new.threads),
+    ];
+    differ.into_iter().chain(extras).filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
 
 #[cfg(test)]

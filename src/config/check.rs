@@ -18,7 +18,7 @@ use super::keys::{self, Key};
 use super::provider::Models;
 use super::read::{At, Read as _, Reader};
 use super::suggest::did_you_mean;
-use super::{Config, Secret, default, limits, load, network, route, syntax};
+use super::{Config, Secret, default, extras, limits, load, network, route, syntax};
 
 /// A text that was checked.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(super) fn check_in(
 /// The configuration (with errors in `findings` it is of no use), and where the first key
 /// stands that is written out.
 fn config(
-    file: File,
+    mut file: File,
     text: &str,
     dir: &Path,
     env: Env<'_>,
@@ -77,7 +77,7 @@ fn config(
     let tls = file.tls.as_ref().and_then(|at| tls(&at.value, dir, findings));
     limits::check(&file, findings);
     let mut models = Models::default();
-    if let Some(providers) = file.providers {
+    if let Some(providers) = file.providers.take() {
         if providers.value.is_empty() {
             let message = "`providers` is empty: at least one upstream is needed";
             findings.add(Code::NoProviders, providers.spot(), message, "");
@@ -86,8 +86,9 @@ fn config(
             models.add(provider, dir, env, findings);
         }
     }
-    let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     let ids = models.ids();
+    let extras = extras::read(&file, &ids, dir, &mut models.keys, findings);
+    let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     models.fallbacks.check(&ids, findings);
     if let Some(default) = file.default_model.as_ref().filter(|d| !ids.contains(&d.value)) {
         let hint = did_you_mean(&default.value, ids.iter().map(String::as_str));
@@ -124,6 +125,7 @@ fn config(
         ),
         default_model: file.default_model.map(|m| m.value),
         aliases: aliases.into_iter().map(|e| (e.key, e.at.value)).collect(),
+        extras,
         models: models.into_inner().into_iter().map(Arc::new).collect(),
     };
     if config.is_exposed() {

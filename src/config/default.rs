@@ -23,3 +23,7 @@ pub(super) const SHUTDOWN_GRACE: u64 = 30;
 pub(super) const LOG_BODY_MAX_CHARS: usize = 4096;
 /// `log_stream_text_preview_chars`.
 pub(super) const LOG_STREAM_TEXT_PREVIEW_CHARS: usize = 256;
+/// `threads.max_bytes`: 1 GiB.
+pub(super) const THREADS_MAX_BYTES: u64 = 1 << 30;
+/// `threads.max_age_days`.
+pub(super) const THREADS_MAX_AGE_DAYS: u64 = 30;

@@ -111,6 +111,21 @@ shape! {
         optional default_model: String,
         /// Pattern to model id. `*` matches any run of characters; the first match in the order of the file wins.
         optional aliases: Entries<String> = json!({}) => {"examples": [{"claude-*haiku*": "small", "claude-*": "big"}]},
+        /// Id of the model that judges tool calls for Claude Code's auto mode. Without it the answer is that judging
+        /// is not supported.
+        optional safeguards_model: String,
+        /// Id of a model that sees: it describes images for models that do not.
+        optional vision_model: String,
+        /// True: PDF documents become their text where the upstream takes no PDF.
+        optional pdf_text: bool = false,
+        /// The service behind the server tool `web_search`, which the proxy then carries out.
+        optional web_search: WebSearch,
+        /// True: the proxy carries out the server tool `web_fetch`.
+        optional web_fetch: bool = false,
+        /// Hosts, with or without a port, that `web_fetch` may reach although their addresses are private.
+        optional web_fetch_private_hosts: Vec<At<String>> = json!([]) => {"examples": [["wiki.example.com", "10.0.0.5:8080"]]},
+        /// Keeps the conversations of clients that send only what is new (`thread`).
+        optional threads: Threads,
         /// The upstreams.
         required providers: Vec<At<Provider>> => {"minItems": 1},
     }
@@ -123,6 +138,34 @@ shape! {
         required cert: String => {"minLength": 1, "examples": ["cert.pem"]},
         /// A PEM file: the private key of the certificate, without a password.
         required key: String => {"minLength": 1, "examples": ["key.pem"]},
+    }
+}
+
+shape! {
+    /// A search service.
+    WebSearch {
+        /// Whose API it has.
+        required provider: String => {"anyOf": [{"enum": ["searxng", "brave", "tavily", "exa"]}, {"pattern": "\\$\\{"}]},
+        /// The service's key. All but searxng need one.
+        optional api_key: String => {"examples": ["${SEARCH_KEY}"]},
+        /// Where the service is, if not at its usual address. searxng needs it.
+        optional base_url: String => {
+            "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#@]+$|\\$\\{",
+            "examples": ["http://127.0.0.1:8080"],
+        },
+    }
+}
+
+shape! {
+    /// Where conversations are kept, and how much of them.
+    Threads {
+        /// The file of the database; it is made if it is not there. A relative path begins at the directory of this
+        /// file.
+        required path: String => {"minLength": 1, "examples": ["threads.redb"]},
+        /// Most that all of them together hold, in bytes; beyond it the oldest go.
+        optional max_bytes: u64 = default::THREADS_MAX_BYTES => {"minimum": 1},
+        /// A conversation that nobody has gone on with for that many days goes.
+        optional max_age_days: u64 = default::THREADS_MAX_AGE_DAYS => {"minimum": 1},
     }
 }
 
@@ -195,9 +238,9 @@ shape! {
     }
 }
 
-/// Every key of the file: of its top, of a provider, of a model.
-pub fn keys() -> [&'static [&'static str]; 3] {
-    [File::KEYS, Provider::KEYS, Model::KEYS]
+/// Every key of the file: of its top, of a provider, of a model, of `web_search`, of `threads`.
+pub fn keys() -> [&'static [&'static str]; 5] {
+    [File::KEYS, Provider::KEYS, Model::KEYS, WebSearch::KEYS, Threads::KEYS]
 }
 
 /// Which keys hold secrets, wherever they stand.

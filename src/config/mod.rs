@@ -8,6 +8,7 @@ pub mod check;
 pub mod code;
 mod default;
 mod expand;
+mod extras;
 mod fallbacks;
 mod file;
 pub mod finding;
@@ -40,6 +41,7 @@ pub use change::Changes;
 pub use check::{Checked, check};
 pub use code::Code;
 pub use expand::Env;
+pub use extras::{Engine, Extras, Threads, WebSearch};
 pub use file::keys;
 pub use finding::{Finding, Severity};
 pub use identity::{Identity, bare_name};
@@ -87,6 +89,8 @@ pub struct Config {
     pub default_model: Option<String>,
     /// Pattern (`*` matches any run) to model id; the first match wins.
     pub aliases: Vec<(String, String)>,
+    /// What is done beside the upstreams.
+    pub extras: Extras,
     /// In the order of the file.
     pub models: Vec<Arc<Model>>,
 }
@@ -190,6 +194,11 @@ pub struct Model {
 }
 
 impl Config {
+    /// The model of this id.
+    pub fn model(&self, id: &str) -> Option<&Arc<Model>> {
+        self.models.iter().find(|m| m.id == id)
+    }
+
     /// The provider of each model.
     pub fn providers(&self) -> impl Iterator<Item = &Provider> {
         self.models.iter().map(|m| &*m.provider)
@@ -207,7 +216,8 @@ impl Config {
             let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
             headers.map(|(_, value)| value).chain(&m.provider.keys).chain(proxy)
         });
-        self.ak.iter().chain(theirs)
+        let search = self.extras.web_search.iter().map(|search| &search.key);
+        self.ak.iter().chain(search).chain(theirs)
     }
 
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.

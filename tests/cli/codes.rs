@@ -28,7 +28,7 @@ fn bare(cell: &str) -> &str {
 /// A file that has the example where it belongs, and what a file needs beside it.
 fn file(example: &str) -> String {
     let first = example.split('"').nth(1).unwrap();
-    let [_, provider_keys, model_keys] = keys();
+    let [_, provider_keys, model_keys, ..] = keys();
     let level = if model_keys.contains(&first) { 2 } else { usize::from(provider_keys.contains(&first)) };
     let fill = |at: usize, defaults: &[(&str, String)]| {
         let own = if at == level { example } else { "" };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude_proxy::config::{Api, Config, Model, Provider, Secret};
+use claude_proxy::config::{Api, Config, Extras, Model, Provider, Secret};
 use claude_proxy::convert::{ModelSpec, Profile};
 
 use super::tls::Authority;
@@ -30,6 +30,7 @@ pub fn config(base: &str) -> Config {
         log_stream_text_preview_chars: 0,
         default_model: None,
         aliases: Vec::new(),
+        extras: Extras::default(),
         models: Vec::new(),
     };
     add_model(&mut config, "m", base, "generic");
