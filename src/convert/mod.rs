@@ -29,6 +29,7 @@ pub mod response;
 mod schema;
 mod signature;
 mod sink;
+pub mod stand_in;
 mod stop;
 pub mod stream;
 mod text;
