@@ -16,6 +16,7 @@
 //! | [`server`] | Anthropic's HTTP surface |
 //! | [`cli`] | one file per command |
 //! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
+//! | [`pdf`] | what does a PDF say? a leaf, used by [`server`] and, as the process that reads, by [`cli`] |
 //!
 //! `serve` on a socket and `convert` on a file run the same code: `serve` is the pump with a
 //! socket on both ends, `convert` is the pump without one. `tests/layers.rs` keeps the arrows.
@@ -25,6 +26,7 @@ pub mod config;
 pub mod convert;
 pub mod demo;
 pub mod observe;
+pub mod pdf;
 pub mod server;
 pub mod upstream;
 pub mod wire;

@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe", "pdf"]),
     ("demo", &[]),
-    ("server", &["upstream", "config", "convert", "wire", "observe"]),
+    ("server", &["upstream", "config", "convert", "wire", "observe", "pdf"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
     ("convert", &["wire"]),
     ("wire", &[]),
     ("observe", &[]),
+    ("pdf", &[]),
 ];
 
 /// What pure layers must not name.
