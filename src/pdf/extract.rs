@@ -73,9 +73,9 @@ pub(super) fn text(pdf: Vec<u8>, out: &mut dyn Write) -> io::Result<Result<(), S
             return Ok(Ok(()));
         }
         if empty {
-            head.push_str(note)
+            head.push_str(note);
         } else {
-            write!(out, "{note}")?
+            write!(out, "{note}")?;
         }
         out.flush()?;
     }

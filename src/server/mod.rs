@@ -15,6 +15,8 @@ mod front;
 mod ids;
 mod intake;
 mod listen;
+mod media;
+mod memo;
 mod messages;
 mod meters;
 mod models;
@@ -31,6 +33,7 @@ mod talk;
 mod tests;
 mod tls;
 mod upstreams;
+mod vision;
 mod whole;
 mod work;
 

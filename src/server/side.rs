@@ -1,5 +1,4 @@
 //! A question of our own to a model of the configuration.
-#![allow(dead_code)] // Until the judge and the describer of images ask.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -95,6 +94,11 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         }
     };
     note(record, &answer.summary);
+    if record.warnings.contains("dropped:image") {
+        // Whatever it said, it said without having seen it.
+        let message = format!("model `{}` was asked about an image, and takes none", record.remote);
+        return Err(ApiError::bad_gateway(message));
+    }
     read(&answer)
 }
 
