@@ -1,6 +1,7 @@
 //! PDF documents for tests.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// A page of a sample.
 #[derive(Debug, Clone, Copy)]
@@ -11,8 +12,8 @@ pub enum Page<'t> {
     Blank,
     /// These operators.
     Content(&'t str),
-    /// A content stream that unpacks to 64 times 64 times 64 times 64 times its kilobyte.
-    Bomb,
+    /// These operators that many times, packed.
+    Packed(&'t str, usize),
 }
 
 /// That many lines of the same text.
@@ -40,11 +41,7 @@ pub fn pdf(pages: &[Page<'_>]) -> Vec<u8> {
             Page::Text(text) => ("", format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET").into_bytes()),
             Page::Blank => ("", Vec::new()),
             Page::Content(content) => ("", content.as_bytes().to_vec()),
-            // 0x81 stands for 128 times what follows it, which is 0x81.
-            Page::Bomb => (
-                "/Filter[/RunLengthDecode/RunLengthDecode/RunLengthDecode/RunLengthDecode]",
-                vec![0x81; 1024],
-            ),
+            Page::Packed(operators, count) => ("/Filter/FlateDecode", packed(operators, *count)),
         };
         let mut stream = format!("<</Length {}{dictionary}>>stream\n", data.len()).into_bytes();
         stream.extend(data);
@@ -68,6 +65,16 @@ pub fn locked() -> Vec<u8> {
         (3, encrypt.into_bytes()),
     ];
     file(objects, "/Encrypt 3 0 R/ID[<00><00>]")
+}
+
+fn packed(operators: &str, count: usize) -> Vec<u8> {
+    let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    // Megabyte by megabyte: what it unpacks to may be more than there is room for.
+    let some = operators.repeat((1 << 20) / operators.len());
+    for _ in 0..count / (some.len() / operators.len()) {
+        out.write_all(some.as_bytes()).unwrap();
+    }
+    out.finish().unwrap()
 }
 
 fn file(mut objects: Vec<(usize, Vec<u8>)>, trailer: &str) -> Vec<u8> {

@@ -160,7 +160,10 @@ async fn find(
     let place = medium.place;
     if medium.kind == Kind::Pdf {
         return match worker.media.reader.text(medium.data.raw()).await {
-            Ok(text) => Finding::Text(text.into()),
+            Ok(text) => {
+                tracing::debug!(request_id, %place, bytes = text.len(), "a PDF document was read");
+                Finding::Text(text.into())
+            }
             Err(why) => {
                 tracing::warn!(request_id, %place, error = %why, "a PDF document could not be read");
                 if why.lasts() {

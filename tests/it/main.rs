@@ -18,12 +18,17 @@
 mod grammar;
 mod support;
 
+#[path = "../../src/pdf/samples.rs"]
+#[allow(dead_code, reason = "shared with the library's own tests")]
+mod samples;
+
 mod capture;
 mod connect;
 mod endpoints;
 mod faults;
 mod https;
 mod native;
+mod pdf;
 mod pool;
 mod program;
 mod r01_truncation;
@@ -61,3 +66,4 @@ mod r34_surroundings;
 mod same_code;
 mod stream;
 mod timeouts;
+mod vision;
