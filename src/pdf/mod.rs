@@ -9,7 +9,7 @@ mod child;
 mod extract;
 mod reader;
 #[cfg(test)]
-#[allow(unreachable_pub)] // tests/it has them too.
+#[allow(dead_code, unreachable_pub, reason = "tests/it has them too")]
 mod samples;
 
 pub use child::{child, is_child};

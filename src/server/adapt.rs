@@ -51,7 +51,7 @@ async fn adapt(
     model: &Arc<Model>,
     record: &mut Record,
 ) -> Result<Option<Adapted>, ApiError> {
-    let missing = media::missing(&worker.config.extras, model);
+    let missing = worker.config.extras.replaces(model);
     if !missing.images && !missing.pdfs {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::adapt::stand_in;
 use super::app::Worker;
-use super::media::{self, Media};
+use super::media::Media;
 use super::reply::{Refusal, json};
 use super::{intake, models};
 use crate::config::Config;
@@ -50,7 +50,7 @@ pub(super) async fn count(
         let count = |request: &Request<'_>| {
             count_tokens(request, model.profile, &model.spec, &counting.known, &mut thread::yield_now)
         };
-        let missing = media::missing(&config.extras, model);
+        let missing = config.extras.replaces(model);
         if !missing.is_in(&request) {
             return count(&request);
         }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::app::Worker;
 use super::memo::{Finding, Key, Memo};
 use super::vision;
-use crate::config::{Api, Extras, Model};
-use crate::convert::stand_in::{Kind, Medium, Missing};
+use crate::config::Extras;
+use crate::convert::stand_in::{Kind, Medium};
 use crate::observe::Record;
 use crate::observe::side::SideCounts;
 use crate::pdf;
@@ -61,16 +61,6 @@ impl Media {
     pub(super) fn known(&self, config: &Extras, medium: &Medium<'_>) -> Option<Finding> {
         self.memo(medium.kind).known(&key(config, medium))
     }
-}
-
-/// What the model does not take and the configuration has something for.
-pub(super) fn missing(config: &Extras, model: &Model) -> Missing {
-    let missing = match model.provider.api {
-        Api::OpenAi => Missing::of(model.profile, &model.spec),
-        // It takes what Anthropic's API takes, unless told otherwise.
-        Api::Anthropic => Missing { images: model.spec.vision == Some(false), pdfs: false },
-    };
-    Missing { images: missing.images && config.vision_model.is_some(), pdfs: missing.pdfs && config.pdf_text }
 }
 
 /// All that a finding depends on: the medium, who is asked for it, and how.
