@@ -9,9 +9,10 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 
+use super::adapt;
 use super::admit::Permit;
 use super::app::Worker;
-use super::attempt::{Answered, Asking, Call, Prepared};
+use super::attempt::{Answered, Asking, Prepared};
 use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
@@ -60,6 +61,13 @@ pub(super) async fn messages(
             }
             (head.body(Pump::new(*opened, record, permit)), headers)
         }
+        Answered::Held(held, headers) => {
+            let finished = Box::pin(held.finish(worker, &mut record));
+            let finished = worker.drain.bound(finished).await.unwrap_or_else(Err);
+            let answer = finished.map_err(|e| noted(e.into(), &mut record))?;
+            drop(permit);
+            (whole_answer(answer, &mut record), headers)
+        }
         Answered::Whole(answer, headers) => {
             drop(permit);
             (whole_answer(answer, &mut record), headers)
@@ -85,7 +93,7 @@ struct Ready<'w> {
 }
 
 async fn prepare<'w>(
-    worker: &'w Worker,
+    worker: &'w Rc<Worker>,
     request: &HttpRequest,
     payload: Payload,
     asking: &Asking<'_>,
@@ -113,7 +121,7 @@ async fn prepare<'w>(
         record.meter = Some(worker.meters.of(model));
         record.fall_back();
     }
-    let prepared = Call::prepare(worker, asking, &mut reading, &candidate.model, record)?;
+    let prepared = adapt::prepare(worker, asking, &mut reading, &candidate.model, record).await?;
     let bytes = candidates.has_more().then_some(bytes);
     Ok(Ready { permit, candidates, candidate, prepared, bytes })
 }
