@@ -22,8 +22,8 @@ use crate::observe::Record;
 use crate::observe::side::Purpose;
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
 
-/// Longest time for one verdict, and from the end of the answer until all are there. Claude Code
-/// waits as long as pings come; a user does not.
+/// Longest time for one verdict, and from the end of the answer until all are there, if
+/// `upstream_timeout` is no shorter. Claude Code waits as long as pings come; a user does not.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Calls of one answer that are judged at the same time.
 const AT_ONCE: usize = 4;
@@ -55,6 +55,7 @@ pub(super) struct Judge {
     manner: Manner,
     case: Rc<Case>,
     request_id: String,
+    limit: Duration,
     /// Calls that wait for their turn: which of `found` they are.
     waiting: VecDeque<(usize, CompletedCall)>,
     running: FuturesUnordered<Question>,
@@ -75,6 +76,7 @@ impl Judge {
             manner: if api == Api::Anthropic { Manner::Passed } else { Manner::Converted },
             case: Rc::clone(case),
             request_id: request_id.to_owned(),
+            limit: LIMIT.min(worker.config.upstream_timeout),
             waiting: VecDeque::new(),
             running: FuturesUnordered::new(),
             found: Vec::new(),
@@ -107,8 +109,9 @@ impl Judge {
     fn question(&self, at: usize, body: Vec<u8>) -> Question {
         let worker = Rc::clone(&self.worker);
         let (model, case, request_id) = (self.model.clone(), Rc::clone(&self.case), self.request_id.clone());
+        let limit = self.limit;
         Box::pin(async move {
-            match side::ask(&worker, Purpose::Safeguards, &model, body, LIMIT, &request_id).await {
+            match side::ask(&worker, Purpose::Safeguards, &model, body, limit, &request_id).await {
                 Ok(said) => {
                     let verdict = case.verdict(&said.text, &said.stop_reason);
                     if verdict == Verdict::Unavailable(Reason::Error) {
@@ -152,8 +155,8 @@ impl Work for Judge {
             return Poll::Pending;
         }
         let over = self.running.is_empty() && self.waiting.is_empty();
-        let late =
-            !over && self.until.get_or_insert_with(|| Box::pin(sleep(LIMIT))).as_mut().poll(cx).is_ready();
+        let late = !over
+            && self.until.get_or_insert_with(|| Box::pin(sleep(self.limit))).as_mut().poll(cx).is_ready();
         if !over && !late {
             return Poll::Pending;
         }
