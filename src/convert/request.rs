@@ -121,7 +121,7 @@ pub fn request(
         stop_sequences: request.stop_sequences.iter().map(|s| s.decode().into_owned()).collect(),
         tool_names: names.into_renamed(),
         history_ids: stats.history_ids,
-        safeguards: request.safeguards,
+        safeguards: request.safeguards.is_some(),
         holds: Holds::default(),
         input_estimate: super::count::estimate(text_bytes, stats.media),
         max_tokens,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::source::{Opened, Source};
@@ -15,6 +16,7 @@ use super::whole::{self, Held, Read};
 use super::work::Works;
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
+use crate::convert::safeguards::Case;
 use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
@@ -33,6 +35,8 @@ pub(super) struct Call {
     way: Way,
     upstream_streams: bool,
     client_streams: bool,
+    /// For the judge of its answer's tool calls.
+    case: Option<Rc<Case>>,
 }
 
 /// How the answer goes to the client.
@@ -83,6 +87,8 @@ pub(super) struct Asking<'r> {
     pub(super) seed: u64,
     /// What crosses besides the body, where requests pass through.
     pub(super) crossing: Crossing,
+    /// It is a subagent's: the user has written none of it. Told only where somebody judges.
+    pub(super) delegated: bool,
 }
 
 impl Call {
@@ -114,9 +120,11 @@ impl Call {
                 way: Way::Passed(asking.crossing.clone()),
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
+                case: None,
             }));
         }
-        let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
+        let request = reading.request()?;
+        let mut converted = convert::request(request, model.profile, &model.spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
@@ -125,6 +133,8 @@ impl Call {
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
         }
+        let case = judge::case(worker, asking, request, record);
+        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),
@@ -132,13 +142,15 @@ impl Call {
             way: Way::Converted(reply),
             upstream_streams,
             client_streams,
+            case,
         }))
     }
 
     /// What the end of an answer to it waits for.
-    #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
-    fn works(&self) -> Option<Box<Works>> {
-        None
+    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+        let case = self.case.as_ref()?;
+        let judge = Judge::new(worker, case, request_id)?;
+        Some(Box::new(Works::new(vec![Box::new(judge)])))
     }
 
     /// The way of a streamed answer to the client.
@@ -174,7 +186,8 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
+        let works = call.works(worker, &record.request_id);
+        let source = Source::new(worker, provider, &record.request_id, answer, flow, works);
         let opened = source.open().await.map_err(failed)?;
         return Ok(Answered::Stream(Box::new(opened), headers));
     }
@@ -187,7 +200,8 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let held = Held { translator, works: call.works(), provider: Arc::clone(provider) };
+            let works = call.works(worker, &record.request_id);
+            let held = Held { translator, works, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
         }
     }
