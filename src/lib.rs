@@ -26,5 +26,6 @@ pub mod convert;
 pub mod demo;
 pub mod observe;
 pub mod server;
+pub mod store;
 pub mod upstream;
 pub mod wire;

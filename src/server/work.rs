@@ -22,6 +22,8 @@ pub(super) trait Work {
 pub(super) struct Turn<'a> {
     /// The answer's end: the calls so far, and what is to be said at the end.
     pub(super) end: &'a mut dyn HeldEnd,
+    /// What goes to the client next; of an answer that is not streamed, all of it so far.
+    pub(super) out: &'a mut Vec<u8>,
     /// The log line of the request.
     #[expect(dead_code, reason = "for those who come")]
     pub(super) record: &'a mut Record,
@@ -34,7 +36,6 @@ pub(super) struct Turn<'a> {
 pub(super) struct Works(Vec<Box<dyn Work>>);
 
 impl Works {
-    #[expect(dead_code, reason = "for those who come")]
     pub(super) fn new(works: Vec<Box<dyn Work>>) -> Self {
         Self(works)
     }
@@ -50,7 +51,7 @@ impl Works {
         record: &mut Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ApiError>> {
-        let mut turn = Turn { closing: end.is_held(), end, record };
+        let mut turn = Turn { closing: end.is_held(), end, out, record };
         for work in &mut self.0 {
             let done = work.poll(&mut turn, cx)?.is_ready();
             turn.closing &= done;
@@ -58,7 +59,7 @@ impl Works {
         if !turn.closing {
             return Poll::Pending;
         }
-        turn.end.conclude(out);
+        turn.end.conclude(turn.out);
         Poll::Ready(Ok(()))
     }
 }
