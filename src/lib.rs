@@ -5,6 +5,7 @@
 //! ```text
 //! cli  ->  server  ->  upstream  ->  config  ->  convert  ->  wire
 //!               observe (leaf: log and metric names; used by server, upstream, cli)
+//!               store (leaf: what is kept on disk; used by server)
 //! ```
 //!
 //! | layer | its one question |
@@ -14,6 +15,7 @@
 //! | [`config`] | what did the user ask for? config.json, checked and immutable |
 //! | [`upstream`] | one HTTP exchange with a provider |
 //! | [`server`] | Anthropic's HTTP surface |
+//! | [`store`] | what outlives the process? one file; a leaf, used by [`server`] |
 //! | [`cli`] | one file per command |
 //! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
 //!

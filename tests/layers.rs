@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "store", "upstream", "config", "convert", "wire", "observe"]),
     ("demo", &[]),
-    ("server", &["upstream", "config", "convert", "wire", "observe"]),
+    ("server", &["store", "upstream", "config", "convert", "wire", "observe"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
     ("convert", &["wire"]),
     ("wire", &[]),
+    ("store", &[]),
     ("observe", &[]),
 ];
 

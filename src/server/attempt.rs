@@ -1,5 +1,6 @@
 //! One attempt: a request, converted or as it is, to one provider with one key.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::app::Worker;
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::source::{Opened, Source};
+use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
 use super::work::Works;
 use crate::config::{Api, Model, Provider};
@@ -33,6 +35,7 @@ pub(super) struct Call {
     way: Way,
     upstream_streams: bool,
     client_streams: bool,
+    keeping: Option<Rc<Keeping>>,
 }
 
 /// How the answer goes to the client.
@@ -83,6 +86,8 @@ pub(super) struct Asking<'r> {
     pub(super) seed: u64,
     /// What crosses besides the body, where requests pass through.
     pub(super) crossing: Crossing,
+    /// Of a conversation that is kept: what is to be kept of this turn.
+    pub(super) keeping: OnceCell<Rc<Keeping>>,
 }
 
 impl Call {
@@ -114,11 +119,15 @@ impl Call {
                 way: Way::Passed(asking.crossing.clone()),
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
+                keeping: None,
             }));
         }
         let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
+        if asking.keeping.get().is_some() {
+            (converted.reply.record, converted.reply.holds.commit) = (true, true);
+        }
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
@@ -132,13 +141,14 @@ impl Call {
             way: Way::Converted(reply),
             upstream_streams,
             client_streams,
+            keeping: asking.keeping.get().cloned(),
         }))
     }
 
     /// What the end of an answer to it waits for.
-    #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
     fn works(&self) -> Option<Box<Works>> {
-        None
+        let keeping = self.keeping.as_ref()?;
+        Some(Box::new(Works::new(vec![Box::new(Commit::new(keeping))])))
     }
 
     /// The way of a streamed answer to the client.

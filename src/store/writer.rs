@@ -1,10 +1,11 @@
 //! One thread writes, and what came meanwhile with it: many writes cost one `fsync`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
@@ -15,6 +16,8 @@ use super::{Result, StoreError};
 const BATCH: usize = 256;
 /// Between two looks at what is due, if nobody writes.
 const LOOK: Duration = Duration::from_secs(15 * 60);
+/// After a write that failed, for that long nobody should count on the next.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// A write. Called again in a transaction of its own if it, or one beside it, fails.
 pub(super) type Write = Box<dyn FnMut(&WriteTransaction) -> Result<()> + Send>;
@@ -29,11 +32,31 @@ struct Job {
     done: oneshot::Sender<Result<()>>,
 }
 
+/// When the last write failed, in ms since the thread began, plus 1; 0: it did not.
+#[derive(Debug)]
+struct Failing {
+    began: Instant,
+    last: AtomicU64,
+}
+
+impl Failing {
+    fn note(&self, failed: bool) {
+        let now = self.began.elapsed().as_millis() as u64 + 1;
+        self.last.store(if failed { now } else { 0 }, Ordering::Relaxed);
+    }
+
+    fn is_recent(&self) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && self.began.elapsed() < Duration::from_millis(last) + PAUSE
+    }
+}
+
 /// The way to the thread. When the last clone goes, it ends, after what it was given.
 #[derive(Clone)]
 pub(super) struct Writer(Arc<Inner>);
 
 struct Inner {
+    failing: Arc<Failing>,
     jobs: Mutex<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -59,10 +82,18 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(db: Arc<Database>, upkeep: Upkeep) -> std::io::Result<Self> {
         let (jobs, coming) = channel();
-        let thread =
-            thread::Builder::new().name("store".to_owned()).spawn(move || run(&db, &coming, upkeep))?;
-        let inner = Inner { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
+        let failing = Arc::new(Failing { began: Instant::now(), last: AtomicU64::new(0) });
+        let noted = Arc::clone(&failing);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || run(&db, &coming, &noted, upkeep))?;
+        let inner = Inner { failing, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// A write has failed less than [`PAUSE`] ago, and none succeeded since.
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.failing.is_recent()
     }
 
     /// Has it written. Never waits; dropping what it gives does not take the write back.
@@ -76,13 +107,13 @@ impl Writer {
     }
 }
 
-fn run(db: &Database, coming: &Receiver<Job>, mut upkeep: Upkeep) {
+fn run(db: &Database, coming: &Receiver<Job>, failing: &Failing, mut upkeep: Upkeep) {
     loop {
         match coming.recv_timeout(LOOK) {
             Ok(first) => {
                 let mut jobs = vec![first];
                 jobs.extend(coming.try_iter().take(BATCH - 1));
-                write(db, jobs);
+                write(db, jobs, failing);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -93,8 +124,9 @@ fn run(db: &Database, coming: &Receiver<Job>, mut upkeep: Upkeep) {
     }
 }
 
-fn write(db: &Database, mut jobs: Vec<Job>) {
+fn write(db: &Database, mut jobs: Vec<Job>, failing: &Failing) {
     let written = together(db, jobs.iter_mut().map(|job| &mut job.write));
+    failing.note(written.is_err());
     if written.is_ok() || jobs.len() == 1 {
         let mut written = Some(written);
         for job in jobs {
@@ -105,7 +137,9 @@ fn write(db: &Database, mut jobs: Vec<Job>) {
     }
     // One of them cannot be written: the others must not suffer.
     for mut job in jobs {
-        drop(job.done.send(together(db, std::iter::once(&mut job.write))));
+        let written = together(db, std::iter::once(&mut job.write));
+        failing.note(written.is_err());
+        drop(job.done.send(written));
     }
 }
 

@@ -129,6 +129,11 @@ impl Threads {
         self.limits
     }
 
+    /// A write has failed not long ago: the next one may, too.
+    pub fn is_failing(&self) -> bool {
+        self.store.writer.is_failing()
+    }
+
     /// The owner that a key makes; without keys all threads have one owner.
     pub fn owner(&self, key: Option<&[u8]>) -> Owner {
         let mut hash = Sha256::new();
