@@ -60,4 +60,5 @@ mod r33_metrics;
 mod r34_surroundings;
 mod same_code;
 mod stream;
+mod threads;
 mod timeouts;
