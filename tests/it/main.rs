@@ -61,4 +61,5 @@ mod r34_surroundings;
 mod same_code;
 mod stream;
 mod threads;
+mod threads_kill;
 mod timeouts;
