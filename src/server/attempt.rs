@@ -1,5 +1,6 @@
 //! One attempt: a request, converted or as it is, to one provider with one key.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::source::{Opened, Source};
+use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
-use super::work::Works;
+use super::work::{Work, Works};
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
@@ -37,6 +39,7 @@ pub(super) struct Call {
     client_streams: bool,
     /// For the judge of its answer's tool calls.
     case: Option<Rc<Case>>,
+    keeping: Option<Rc<Keeping>>,
 }
 
 /// How the answer goes to the client.
@@ -89,6 +92,8 @@ pub(super) struct Asking<'r> {
     pub(super) crossing: Crossing,
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
+    /// Of a conversation that is kept: what is to be kept of this turn.
+    pub(super) keeping: OnceCell<Rc<Keeping>>,
 }
 
 impl Call {
@@ -121,12 +126,16 @@ impl Call {
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
                 case: None,
+                keeping: None,
             }));
         }
         let request = reading.request()?;
         let mut converted = convert::request(request, model.profile, &model.spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
+        if asking.keeping.get().is_some() {
+            (converted.reply.record, converted.reply.holds.commit) = (true, true);
+        }
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
@@ -143,14 +152,20 @@ impl Call {
             upstream_streams,
             client_streams,
             case,
+            keeping: asking.keeping.get().cloned(),
         }))
     }
 
-    /// What the end of an answer to it waits for.
+    /// What the end of an answer to it waits for, in that order.
     fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
-        let case = self.case.as_ref()?;
-        let judge = Judge::new(worker, case, request_id)?;
-        Some(Box::new(Works::new(vec![Box::new(judge)])))
+        let mut works: Vec<Box<dyn Work>> = Vec::new();
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+            works.push(Box::new(judge));
+        }
+        if let Some(keeping) = &self.keeping {
+            works.push(Box::new(Commit::new(keeping)));
+        }
+        (!works.is_empty()).then(|| Box::new(Works::new(works)))
     }
 
     /// The way of a streamed answer to the client.

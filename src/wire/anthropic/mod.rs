@@ -6,6 +6,7 @@ pub mod error;
 mod known;
 pub mod outline;
 pub mod request;
+pub mod thread;
 mod tool;
 
 pub use block::{Block, BlockKind, Place, Source, ToolChange};
