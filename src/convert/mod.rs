@@ -37,6 +37,7 @@ mod thoughts;
 mod tools;
 mod turns;
 mod usage;
+pub mod web;
 
 pub use feed::Feed;
 pub use flow::Flow;
@@ -48,3 +49,4 @@ pub use reply::{ReplyContext, ThinkingMode, Usage};
 pub use request::{Converted, ModelSpec, request};
 pub use response::{WholeAnswer, WholeTranslator, response, response_into};
 pub use stream::{StreamTranslator, Summary, UpstreamEnd};
+pub use web::WebTools;

@@ -1,6 +1,7 @@
 //! What the conversion of an answer has to know of its request.
 
 use super::Profile;
+use super::web::{Served, Source};
 
 /// Whether the client gets to see reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,10 @@ pub struct ReplyContext {
     pub history_ids: Vec<u64>,
     /// The request has `safeguards`: the answer carries `safeguard_results`.
     pub safeguards: bool,
+    /// The web tools that are carried out, and their names upstream.
+    pub served: Served,
+    /// What web searches have found so far: what the answer can cite.
+    pub sources: Vec<Source>,
     /// Estimate of the prompt in tokens; at least 1.
     pub input_estimate: u64,
     /// `max_tokens` as it was sent upstream, for errors about it; 0: not known.

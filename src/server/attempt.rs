@@ -335,6 +335,8 @@ fn describe(meta: &mut Meta, (name, stream): (&str, bool), model: &Model, seed: 
         reasoning: spec.reasoning,
         extra_body: spec.extra_body.clone(),
         drop_params: spec.drop_params.clone(),
+        web_search: spec.web.search,
+        web_fetch: spec.web.fetch,
     };
     meta.seed = seed;
     meta.stream = stream;

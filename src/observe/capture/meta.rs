@@ -96,6 +96,11 @@ pub struct Spec {
     pub extra_body: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_params: Vec<String>,
+    /// `web_search` is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub web_search: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub web_fetch: bool,
 }
 
 /// The head of an upstream's answer, and how its body ended.

@@ -4,7 +4,7 @@
 //! is to read in one, and has most of its tokens.
 
 use super::tool::{InputSchema, Tool};
-use crate::wire::json::Place;
+use crate::wire::json::{Place, Placed};
 
 /// Most lists that are kept.
 const MOST: usize = 4;
@@ -32,6 +32,7 @@ struct Shape {
     strict: bool,
     defer_loading: bool,
     input_examples: bool,
+    web: Option<Place>,
 }
 
 /// An [`InputSchema`], likewise.
@@ -66,10 +67,14 @@ impl KnownTools {
     }
 }
 
+/// The place of a part that may be missing; none: it is there and has none, and then the whole
+/// list is not kept.
+fn optional<'a>(part: Option<impl Placed<'a>>, list: &str) -> Option<Option<Place>> {
+    part.map_or(Some(None), |part| Place::of(part, list).map(Some))
+}
+
 impl Shape {
     fn of(tool: &Tool<'_>, list: &str) -> Option<Self> {
-        // A part that has no place: then the whole list is not kept.
-        let optional = |part: Option<_>| part.map_or(Some(None), |part| Place::of(part, list).map(Some));
         let input_schema = match &tool.input_schema {
             None => None,
             Some(schema) => {
@@ -81,14 +86,15 @@ impl Shape {
             }
         };
         Some(Self {
-            kind: optional(tool.kind)?,
+            kind: optional(tool.kind, list)?,
             // Tools of some types have none.
             name: if tool.name.is_empty() { Place::default() } else { Place::of(tool.name, list)? },
-            description: optional(tool.description)?,
+            description: optional(tool.description, list)?,
             input_schema,
             strict: tool.strict,
             defer_loading: tool.defer_loading,
             input_examples: tool.input_examples,
+            web: optional(tool.web, list)?,
         })
     }
 
@@ -108,6 +114,7 @@ impl Shape {
             strict: self.strict,
             defer_loading: self.defer_loading,
             input_examples: self.input_examples,
+            web: self.web.map(|web| web.in_text(list)),
         }
     }
 }
