@@ -7,6 +7,7 @@ pub mod metrics;
 mod plain;
 pub mod record;
 mod request_line;
+pub mod side;
 
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};

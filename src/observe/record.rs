@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::capture::Exchange;
 use super::metrics::ModelMeter;
+use super::side::{Side, SideCounts};
 
 /// Target of the line of a request.
 pub(super) const TARGET: &str = "claude_proxy::request";
@@ -89,6 +90,10 @@ pub struct Record {
     pub sent: u64,
     /// Counts it: of the model that was asked last. None: nobody counts.
     pub meter: Option<Arc<ModelMeter>>,
+    /// It is no client's request but a question of our own.
+    pub side: Option<Side>,
+    /// What questions of our own took for it.
+    pub asides: SideCounts,
     /// Counts its stream, while it runs.
     streaming: Option<Arc<ModelMeter>>,
 }
@@ -121,6 +126,8 @@ impl Record {
             received: 0,
             sent: 0,
             meter: None,
+            side: None,
+            asides: SideCounts::default(),
             streaming: None,
         }
     }
@@ -159,12 +166,49 @@ impl Record {
         }
     }
 
+    /// Something could not be carried over.
+    pub fn warn(&mut self, token: &str) {
+        if !self.warnings.is_empty() {
+            self.warnings.push_str(", ");
+        }
+        self.warnings.push_str(token);
+    }
+
     /// The answer's first byte is ready; only the first call counts.
     pub fn mark_first_byte(&mut self) {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.began.elapsed());
         }
     }
+}
+
+impl Record {
+    /// Counts and tells a question of our own.
+    fn end_aside(&self, side: &Side) {
+        side.metrics.asked(side.purpose, self);
+        tracing::info!(
+            target: TARGET,
+            request_id = %self.request_id,
+            purpose = side.purpose.as_str(),
+            model = %self.model,
+            provider = %self.provider,
+            remote = %self.remote,
+            attempts = self.attempts,
+            status = self.status,
+            total_ms = ms(self.began.elapsed()),
+            input_tokens = self.input_tokens,
+            output_tokens = self.output_tokens,
+            cached_tokens = self.cached_tokens,
+            outcome = self.outcome.as_str(),
+            error = %self.error,
+            "side request"
+        );
+    }
+}
+
+/// Lines have it only where there is some.
+fn some(n: u64) -> Option<u64> {
+    (n > 0).then_some(n)
 }
 
 fn ms(d: Duration) -> f64 {
@@ -182,6 +226,9 @@ impl Drop for Record {
         }
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
+        }
+        if let Some(side) = self.side.take() {
+            return self.end_aside(&side);
         }
         if let Some(meter) = self.meter.take() {
             meter.ended(self);
@@ -216,6 +263,9 @@ impl Drop for Record {
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),
             upstream_request_id = %self.upstream_request_id,
+            side_requests = some(self.asides.requests),
+            side_input_tokens = some(self.asides.input_tokens),
+            side_output_tokens = some(self.asides.output_tokens),
             error = %self.error,
             "request"
         );

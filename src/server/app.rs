@@ -93,6 +93,12 @@ impl Deref for Worker {
 }
 
 impl Worker {
+    /// Requests may have to be changed before they are converted.
+    pub(super) fn adapts(&self) -> bool {
+        let extras = &self.config.extras;
+        extras.vision_model.is_some() || extras.pdf_text
+    }
+
     /// `before`: the worker that this one follows.
     pub(super) fn new(shared: Shared, generation: u64, before: Option<&Self>) -> Self {
         Self {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::adapt;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Call, Failure, Prepared, attempt};
 use super::reading::Reading;
@@ -53,7 +54,7 @@ pub(super) async fn answer<'w>(
         tracing::warn!(request_id = asking.request_id, model = %from, fallback = %to, error = %told, "asking a fallback");
         record.fall_back();
         let mut reading = Reading::of(bytes, worker);
-        call = match Call::prepare(worker, asking, &mut reading, &candidate.model, record) {
+        call = match adapt::prepare(worker, asking, &mut reading, &candidate.model, record).await {
             Ok(Prepared::Call(call)) => call,
             // `max_tokens` is 0, which the first one has an answer of its own to.
             Ok(Prepared::Local(_)) => break,

@@ -9,9 +9,10 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 
+use super::adapt;
 use super::admit::Permit;
 use super::app::Worker;
-use super::attempt::{Answered, Asking, Call, Prepared};
+use super::attempt::{Answered, Asking, Prepared};
 use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
@@ -85,7 +86,7 @@ struct Ready<'w> {
 }
 
 async fn prepare<'w>(
-    worker: &'w Worker,
+    worker: &'w Rc<Worker>,
     request: &HttpRequest,
     payload: Payload,
     asking: &Asking<'_>,
@@ -113,7 +114,7 @@ async fn prepare<'w>(
         record.meter = Some(worker.meters.of(model));
         record.fall_back();
     }
-    let prepared = Call::prepare(worker, asking, &mut reading, &candidate.model, record)?;
+    let prepared = adapt::prepare(worker, asking, &mut reading, &candidate.model, record).await?;
     let bytes = candidates.has_more().then_some(bytes);
     Ok(Ready { permit, candidates, candidate, prepared, bytes })
 }

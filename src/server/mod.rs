@@ -1,5 +1,6 @@
 //! Anthropic's HTTP surface, on actix-web.
 
+mod adapt;
 mod admit;
 mod app;
 mod attempt;
@@ -22,6 +23,7 @@ mod pump;
 mod reading;
 mod reload;
 mod reply;
+mod side;
 mod source;
 mod talk;
 #[cfg(test)]

@@ -164,10 +164,7 @@ pub(super) fn note(record: &mut Record, summary: &Summary) {
     record.cached_tokens = summary.usage.cache_read_input_tokens;
     record.stop_reason = summary.stop_reason.unwrap_or("");
     for token in summary.losses.tokens() {
-        if !record.warnings.is_empty() {
-            record.warnings.push_str(", ");
-        }
-        record.warnings.push_str(token);
+        record.warn(token);
     }
 }
 

@@ -16,7 +16,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use labels::{Attempted, Build, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded, Status, Tokens};
+use super::record::{Outcome, Record};
+use super::side::Purpose;
+use labels::{
+    Asked, Attempted, Build, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded, SideTokens, Status,
+    Tokens,
+};
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 use names::Name;
 
@@ -46,6 +51,8 @@ pub struct Metrics {
     retries: Family<OfModel, Counter>,
     rotations: Family<OfModel, Counter>,
     fallbacks: Family<OfModel, Counter>,
+    side_requests: Family<Asked, Counter>,
+    side_tokens: Family<SideTokens, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
     /// Of these the one for messages that were answered, once there was one.
@@ -96,6 +103,8 @@ impl Default for Metrics {
             retries: add(r, &names::RETRIES, Family::default()),
             rotations: add(r, &names::ROTATIONS, Family::default()),
             fallbacks: add(r, &names::FALLBACKS, Family::default()),
+            side_requests: add(r, &names::SIDE_REQUESTS, Family::default()),
+            side_tokens: add(r, &names::SIDE_TOKENS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             answered: OnceLock::new(),
@@ -108,6 +117,13 @@ impl Default for Metrics {
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         for result in names::RELOAD_RESULTS {
             metrics.reloads.get_or_create(&Reload { result }).inc_by(0);
+        }
+        for purpose in names::PURPOSES {
+            let outcome = Outcome::Done.as_str();
+            metrics.side_requests.get_or_create(&Asked { purpose, outcome }).inc_by(0);
+            for kind in names::TOKEN_KINDS {
+                metrics.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(0);
+            }
         }
         Self { registry, ..metrics }
     }
@@ -162,6 +178,17 @@ impl Metrics {
             self.answered.get_or_init(counter).inc();
         } else {
             counter().inc();
+        }
+    }
+
+    /// A question of our own has ended.
+    pub fn asked(&self, purpose: Purpose, record: &Record) {
+        let purpose = purpose.as_str();
+        let outcome = record.outcome.as_str();
+        self.side_requests.get_or_create(&Asked { purpose, outcome }).inc();
+        let counts = [record.input_tokens, record.output_tokens, record.cached_tokens];
+        for (kind, n) in names::TOKEN_KINDS.into_iter().zip(counts) {
+            self.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(n);
         }
     }
 

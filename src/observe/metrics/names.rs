@@ -88,6 +88,10 @@ names! {
         "Attempts with another key, since one was refused";
     FALLBACKS: Counter "fallbacks" ["model", "provider"],
         "Requests that this model passed on to its fallback";
+    SIDE_REQUESTS: Counter "side_requests" ["purpose", "outcome"],
+        "Questions of the proxy's own to a model (safeguards_model, vision_model), by how they ended";
+    SIDE_TOKENS: Counter "side_tokens" ["purpose", "kind"],
+        "Tokens of those questions, which are in no other count";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
@@ -107,7 +111,9 @@ pub const NO_STATUS: &str = "none";
 /// `model` and `provider` of a request that was not routed: its model is unknown, its body
 /// cannot be read, or there was no place for it.
 pub const UNKNOWN: &str = "unknown";
-/// `kind` of [`TOKENS`].
+/// `purpose` of [`SIDE_REQUESTS`] and [`SIDE_TOKENS`].
+pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
+/// `kind` of [`TOKENS`] and [`SIDE_TOKENS`].
 pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
 /// `result` of [`ATTEMPTS`].
 pub const RESULTS: [&str; 6] = ["ok", "http_4xx", "http_429", "http_5xx", "fault", "cancelled"];
