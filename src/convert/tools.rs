@@ -278,7 +278,9 @@ impl<'r, 'a> Offer<'r, 'a> {
                         }
                     }
                 }
-                Offered::Fixed(_, _, description, schema) => write_fixed(&tool.name(), description, schema, out),
+                Offered::Fixed(_, _, description, schema) => {
+                    write_fixed(&tool.name(), description, schema, out)
+                }
                 Offered::Web(web, name) => {
                     let (description, schema) = web::function(*web);
                     write_fixed(name, description, schema, out);

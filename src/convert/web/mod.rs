@@ -11,8 +11,8 @@ mod urls;
 use crate::wire::anthropic::{ApiError, BlockKind, Request, ToolChange, WebSettings, WebTool};
 use crate::wire::json::JsonStr;
 
-pub(super) use citations::{Citations, Cited, sources};
 pub use citations::Source;
+pub(super) use citations::{Citations, Cited, sources};
 pub use result::{Hit, Page, PageBody, error_result, fetch_result, search_result};
 pub use splice::continued;
 pub(super) use told::{Told, is_web_result, told};

@@ -130,7 +130,10 @@ mod tests {
                 "type": "web_search_result", "title": "A \"title\"", "url": "https://a.com/",
                 "encrypted_content": "cp1.VGV4dA", "page_age": "2 days"}]})
         );
-        assert_eq!(search_result("s", []), br#"{"type":"web_search_tool_result","tool_use_id":"s","content":[]}"#);
+        assert_eq!(
+            search_result("s", []),
+            br#"{"type":"web_search_tool_result","tool_use_id":"s","content":[]}"#
+        );
         let page = Page {
             url: "https://a.com/x.pdf",
             title: None,

@@ -53,7 +53,9 @@ impl<'u> Address<'u> {
 
     /// Whether it is `wanted`, which has a scheme.
     fn is(&self, wanted: &Self) -> bool {
-        self.host == wanted.host && self.rest == wanted.rest && self.scheme.is_none_or(|s| wanted.scheme == Some(s))
+        self.host == wanted.host
+            && self.rest == wanted.rest
+            && self.scheme.is_none_or(|s| wanted.scheme == Some(s))
     }
 }
 
@@ -200,16 +202,31 @@ mod tests {
     fn who_may_name_one() {
         let url = "https://a.com/x";
         for (messages, wanted) in [
-            (r#"[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"to https://a.com/x"}]}]"#, true),
+            (
+                r#"[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"to https://a.com/x"}]}]"#,
+                true,
+            ),
             (r#"[{"role":"user","content":"q"},{"role":"assistant","content":"https://a.com/x"}]"#, false),
             (r#"[{"role":"user","content":"q"},{"role":"system","content":"https://a.com/x"}]"#, false),
-            (r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_search_tool_result","tool_use_id":"s","content":[{"type":"web_search_result","title":"https://b.com","url":"https://a.com/x"}]}]}]"#, true),
-            (r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_fetch_tool_result","tool_use_id":"s","content":{"type":"web_fetch_result","url":"https://b.com","content":{"type":"document","source":{"type":"text","data":"see https://a.com/x","media_type":"text/plain"}}}}]}]"#, true),
-            (r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"server_tool_use","id":"s","name":"web_fetch","input":{"url":"https://a.com/x"}}]}]"#, false),
+            (
+                r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_search_tool_result","tool_use_id":"s","content":[{"type":"web_search_result","title":"https://b.com","url":"https://a.com/x"}]}]}]"#,
+                true,
+            ),
+            (
+                r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_fetch_tool_result","tool_use_id":"s","content":{"type":"web_fetch_result","url":"https://b.com","content":{"type":"document","source":{"type":"text","data":"see https://a.com/x","media_type":"text/plain"}}}}]}]"#,
+                true,
+            ),
+            (
+                r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"server_tool_use","id":"s","name":"web_fetch","input":{"url":"https://a.com/x"}}]}]"#,
+                false,
+            ),
         ] {
             assert_eq!(named(messages, url), wanted, "{messages}");
         }
-        assert!(!named(r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_search_tool_result","tool_use_id":"s","content":[{"type":"web_search_result","title":"https://b.com","url":"https://a.com/x"}]}]}]"#, "https://b.com"));
+        assert!(!named(
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"web_search_tool_result","tool_use_id":"s","content":[{"type":"web_search_result","title":"https://b.com","url":"https://a.com/x"}]}]}]"#,
+            "https://b.com"
+        ));
     }
 
     proptest::proptest! {

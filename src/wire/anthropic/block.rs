@@ -334,10 +334,9 @@ impl<'a> Fields<'a> {
                 tool_use_id: self.id.unwrap_or_default(),
                 found: self.results.ok_or(self.error_code.unwrap_or_default()),
             },
-            "web_fetch_tool_result" => BlockKind::WebFetchResult {
-                tool_use_id: self.id.unwrap_or_default(),
-                content: self.input,
-            },
+            "web_fetch_tool_result" => {
+                BlockKind::WebFetchResult { tool_use_id: self.id.unwrap_or_default(), content: self.input }
+            }
             "mcp_tool_result" => BlockKind::McpToolResult(self.content),
             "tool_addition" | "tool_removal" => {
                 BlockKind::ToolChange(self.change.ok_or_else(|| Complaint::required("tool"))?)

@@ -12,9 +12,9 @@ mod web;
 
 pub use block::{Block, BlockKind, Found, Place, Source, ToolChange};
 pub use error::{ApiError, ErrorKind};
+pub use fetched::Fetched;
 pub use known::KnownTools;
 pub use outline::Outline;
 pub use request::{Display, Message, Request, Role, SystemBlock, Thinking, ThinkingKind, Unsupported};
-pub use fetched::Fetched;
 pub use tool::{InputSchema, Tool, ToolChoice, ToolChoiceKind, WebTool};
 pub use web::WebSettings;
