@@ -3,6 +3,7 @@
 use super::feed::Feed;
 use super::form::Form;
 use super::native::Relay;
+use super::recorded::Recorded;
 use super::stream::{Summary, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
 
@@ -109,6 +110,14 @@ impl Flow {
         match self {
             Self::Translated(feed) => feed.translator.fail(error, out),
             Self::Passed(relay) => relay.fail(error, out),
+        }
+    }
+
+    /// What a translated answer said, once all its blocks are complete: see [`Recorded`].
+    pub fn recorded(&self) -> Option<Recorded> {
+        match self {
+            Self::Translated(feed) => feed.translator.recorded(),
+            Self::Passed(_) => None,
         }
     }
 

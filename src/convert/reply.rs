@@ -60,6 +60,8 @@ pub struct ReplyContext {
     pub context_window: Option<u64>,
     /// Source of ids. Two exchanges must not have the same; set it from a random source.
     pub seed: u64,
+    /// The answer is recorded as content blocks: see [`super::Recorded`].
+    pub record: bool,
     /// How many characters of the answer's text [`super::Summary::preview`] keeps.
     pub preview_chars: usize,
 }

@@ -134,6 +134,7 @@ pub fn request(
         max_tokens,
         context_window: model.context_window,
         seed: 0,
+        record: false,
         preview_chars: 0,
     };
     Ok(Converted {

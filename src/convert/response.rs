@@ -2,13 +2,18 @@
 
 use super::form;
 use super::machine::{MAX_RETAINED, Machine};
+use super::recorded::Recorded;
 use super::reply::ReplyContext;
-use super::sink::Message;
+use super::sink::{Message, Sink};
 use super::stream::{Summary, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
 
 /// Longest Message that is put together from a stream, in bytes.
 pub const MAX_WHOLE: usize = 64 << 20;
+
+pub(super) fn too_large() -> ApiError {
+    ApiError::bad_gateway(format!("upstream answer is larger than {} MiB", MAX_WHOLE >> 20))
+}
 
 /// A converted whole answer.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct WholeAnswer {
     pub body: Vec<u8>,
     /// What was in it, for the log.
     pub summary: Summary,
+    /// What it said, if [`ReplyContext::record`] asked for it.
+    pub recorded: Option<Recorded>,
 }
 
 /// Converts a whole Chat Completion.
@@ -65,10 +72,7 @@ impl WholeTranslator {
     pub fn push(&mut self, name: &[u8], data: &[u8]) -> Result<(), ApiError> {
         self.machine.push(name, data, &mut self.out)?;
         if self.out.len() + self.machine.sink().retained() > MAX_WHOLE {
-            return Err(ApiError::bad_gateway(format!(
-                "upstream answer is larger than {} MiB",
-                MAX_WHOLE >> 20
-            )));
+            return Err(too_large());
         }
         Ok(())
     }
@@ -88,7 +92,11 @@ impl WholeTranslator {
     }
 
     fn answer(self) -> WholeAnswer {
-        WholeAnswer { summary: self.machine.summary().clone(), body: self.out }
+        WholeAnswer {
+            summary: self.machine.summary().clone(),
+            recorded: self.machine.sink().recorded(&self.out),
+            body: self.out,
+        }
     }
 
     /// Bytes held: the Message so far, and at most a fixed amount beside it.

@@ -2,8 +2,10 @@
 
 use super::loss::Losses;
 use super::machine::Machine;
+use super::recorded::Recorded;
 use super::reply::{ReplyContext, Usage};
-use super::sink::Events;
+use super::response::{MAX_WHOLE, too_large};
+use super::sink::{Events, Sink};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// How the upstream's stream came to its end.
@@ -49,7 +51,11 @@ impl StreamTranslator {
     /// The upstream's error, or a limit that was passed. Before [`StreamTranslator::started`] it
     /// can still be an HTTP answer; afterwards pass it to [`StreamTranslator::fail`].
     pub fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        self.machine.push(name, data, out)
+        self.machine.push(name, data, out)?;
+        if self.machine.sink().retained() > MAX_WHOLE {
+            return Err(too_large());
+        }
+        Ok(())
     }
 
     /// Takes a whole Chat Completion instead: the upstream did not stream. Follow with `finish`.
@@ -106,7 +112,13 @@ impl StreamTranslator {
 
     /// Bytes held: bounded, whatever the upstream sends.
     pub fn retained(&self) -> usize {
-        self.machine.retained()
+        self.machine.retained() + self.machine.sink().retained()
+    }
+
+    /// What the answer said, once all its blocks are complete; none unless
+    /// [`ReplyContext::record`] asked for it.
+    pub fn recorded(&self) -> Option<Recorded> {
+        self.machine.sink().recorded(&[])
     }
 
     /// What the answer was so far.

@@ -152,5 +152,5 @@ pub(super) async fn pass(
     let whole = coming.rest(head.freeze()).await?;
     show(worker, provider, record, "upstream answer", &whole);
     let summary = native::answer(&whole, &provider.name)?;
-    Ok(WholeAnswer { body: whole.into(), summary })
+    Ok(WholeAnswer { body: whole.into(), summary, recorded: None })
 }

@@ -169,6 +169,7 @@ impl Setup {
             max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),
             seed,
+            record: false,
             preview_chars: 0,
         }
     }
