@@ -2,6 +2,7 @@
 
 use super::feed::Feed;
 use super::form::Form;
+use super::hold::HeldEnd;
 use super::native::Relay;
 use super::recorded::Recorded;
 use super::stream::{Summary, UpstreamEnd};
@@ -102,6 +103,22 @@ impl Flow {
         match self {
             Self::Translated(feed) => feed.translator.finish(UpstreamEnd::Eof, out),
             Self::Passed(relay) => relay.end(out),
+        }
+    }
+
+    /// The answer's end, which may be held although the upstream is done. None: it passes as it is.
+    pub fn held_end(&mut self) -> Option<&mut dyn HeldEnd> {
+        match self {
+            Self::Translated(feed) => Some(feed.translator.held_end()),
+            Self::Passed(_) => None,
+        }
+    }
+
+    /// The upstream is done, and the answer's end is held.
+    pub fn is_held(&self) -> bool {
+        match self {
+            Self::Translated(feed) => feed.translator.is_held(),
+            Self::Passed(_) => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Profile;
 use super::web::{Served, Source};
+use super::hold::Holds;
 
 /// Whether the client gets to see reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct ReplyContext {
     pub served: Served,
     /// What web searches have found so far: what the answer can cite.
     pub sources: Vec<Source>,
+    /// What the end of the answer waits for; the caller sets it.
+    pub holds: Holds,
     /// Estimate of the prompt in tokens; at least 1.
     pub input_estimate: u64,
     /// `max_tokens` as it was sent upstream, for errors about it; 0: not known.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::body::Body;
+use super::hold::Holds;
 use super::loss::Losses;
 use super::media::Media;
 use super::messages::{Messages, Stats};
@@ -130,6 +131,7 @@ pub fn request(
         safeguards: request.safeguards,
         served,
         sources: if served.is_empty() { Vec::new() } else { web::sources(request) },
+        holds: Holds::default(),
         input_estimate: super::count::estimate(text_bytes, stats.media),
         max_tokens,
         context_window: model.context_window,

@@ -1,6 +1,7 @@
 //! Whole answers: a Chat Completion becomes a Message.
 
 use super::form;
+use super::hold::HeldEnd;
 use super::machine::{MAX_RETAINED, Machine};
 use super::recorded::Recorded;
 use super::reply::ReplyContext;
@@ -45,6 +46,17 @@ pub fn response_into(out: Vec<u8>, body: &[u8], context: ReplyContext) -> Result
     translator.finish(UpstreamEnd::DoneMarker)
 }
 
+/// As [`response_into`], where [`ReplyContext::holds`] holds the end of the answer.
+///
+/// # Errors
+/// As [`response`].
+pub fn response_held(out: Vec<u8>, body: &[u8], context: ReplyContext) -> Result<WholeTranslator, ApiError> {
+    let mut translator = WholeTranslator { out, ..WholeTranslator::new(context) };
+    translator.machine.push_completion(form::begin(body), &mut translator.out)?;
+    translator.close(UpstreamEnd::DoneMarker)?;
+    Ok(translator)
+}
+
 /// The answer to a request with `max_tokens: 0`: no content, no upstream call.
 pub fn empty(context: ReplyContext) -> WholeAnswer {
     let mut translator = WholeTranslator::new(context);
@@ -87,11 +99,25 @@ impl WholeTranslator {
     /// # Errors
     /// The stream was cut, or a tool call is unusable.
     pub fn finish(mut self, end: UpstreamEnd) -> Result<WholeAnswer, ApiError> {
-        self.machine.finish(end, &mut self.out)?;
+        self.close(end)?;
         Ok(self.answer())
     }
 
-    fn answer(self) -> WholeAnswer {
+    /// As [`WholeTranslator::finish`], where the end may be held.
+    ///
+    /// # Errors
+    /// As [`WholeTranslator::finish`].
+    pub fn close(&mut self, end: UpstreamEnd) -> Result<(), ApiError> {
+        self.machine.finish(end, &mut self.out)
+    }
+
+    /// The end, which may be held, and where it is to be appended.
+    pub fn held_end(&mut self) -> (&mut dyn HeldEnd, &mut Vec<u8>) {
+        (&mut self.machine, &mut self.out)
+    }
+
+    /// The answer, which is not held any more.
+    pub fn answer(self) -> WholeAnswer {
         WholeAnswer {
             summary: self.machine.summary().clone(),
             recorded: self.machine.sink().recorded(&self.out),

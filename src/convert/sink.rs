@@ -21,6 +21,8 @@ pub(super) struct Ending<'e> {
     /// With `refusal`: the upstream's words for it.
     pub(super) explanation: Option<&'e str>,
     pub(super) usage: Usage,
+    /// The value of `safeguard_results`, where somebody judges.
+    pub(super) safeguard_results: Option<&'e str>,
 }
 
 /// Takes the answer piece by piece: one block at a time, in order.
@@ -45,8 +47,8 @@ pub(super) trait Sink {
     fn recorded(&self, out: &[u8]) -> Option<Recorded>;
 }
 
-const UNSUPPORTED: &[u8] =
-    b",\"safeguard_results\":[{\"type\":\"dangerous_tool_use\",\"status\":{\"type\":\"unsupported\"}}]";
+/// Nobody judges the calls: never say that they were not flagged.
+const UNSUPPORTED: &str = r#"[{"type":"dangerous_tool_use","status":{"type":"unsupported"}}]"#;
 
 /// Appends `"stop_reason":..,"stop_sequence":..` and what belongs to them.
 fn write_stop(ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
@@ -60,8 +62,8 @@ fn write_stop(ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
         out.push(b'}');
     }
     if context.safeguards {
-        // Nobody judged the calls: never say that they were not flagged.
-        out.extend_from_slice(UNSUPPORTED);
+        out.extend_from_slice(b",\"safeguard_results\":");
+        out.extend_from_slice(ending.safeguard_results.unwrap_or(UNSUPPORTED).as_bytes());
     }
 }
 

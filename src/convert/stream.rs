@@ -1,5 +1,6 @@
 //! Streamed answers: Chat Completions chunks in, Messages events out.
 
+use super::hold::HeldEnd;
 use super::loss::Losses;
 use super::machine::Machine;
 use super::recorded::Recorded;
@@ -87,6 +88,16 @@ impl StreamTranslator {
     /// The stream was cut, or a tool call is unusable; as with [`StreamTranslator::push`].
     pub fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
         self.machine.finish(end, out)
+    }
+
+    /// The end is held: see [`StreamTranslator::held_end`].
+    pub fn is_held(&self) -> bool {
+        self.machine.is_held()
+    }
+
+    /// Its end, which may be held: then [`StreamTranslator::finish`] appended all but that.
+    pub fn held_end(&mut self) -> &mut dyn HeldEnd {
+        &mut self.machine
     }
 
     /// Appends the whole answer to a request with `max_tokens: 0`.

@@ -11,7 +11,7 @@ use crate::cli::exit::UsageError;
 use crate::config::{self, Api, suggest};
 use crate::convert::native::History;
 use crate::convert::web::Served;
-use crate::convert::{self, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use crate::convert::{self, Holds, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
 use crate::observe::capture::meta::{CLIENT_REQUEST, META};
 use crate::wire::anthropic::{ApiError, Outline, Request};
 use crate::wire::json::{Cursor, without_bom};
@@ -165,6 +165,7 @@ impl Setup {
             safeguards: false,
             served: Served::default(),
             sources: Vec::new(),
+            holds: Holds::default(),
             input_estimate: 1,
             max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),
