@@ -132,6 +132,7 @@ pub fn request(
         served,
         sources: if served.is_empty() { Vec::new() } else { web::sources(request) },
         holds: Holds::default(),
+        resumed: None,
         input_estimate: super::count::estimate(text_bytes, stats.media),
         max_tokens,
         context_window: model.context_window,

@@ -88,7 +88,9 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
             match asked.await.map_err(|refusal| refusal.error)?.0 {
                 Answered::Whole(answer, _) => answer,
                 // Not with `"stream": false`.
-                Answered::Stream(..) => return Err(ApiError::bad_gateway("a stream that was not asked for")),
+                Answered::Held(..) | Answered::Stream(..) => {
+                    return Err(ApiError::bad_gateway("a stream that was not asked for"));
+                }
             }
         }
     };

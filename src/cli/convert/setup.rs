@@ -166,6 +166,7 @@ impl Setup {
             served: Served::default(),
             sources: Vec::new(),
             holds: Holds::default(),
+            resumed: None,
             input_estimate: 1,
             max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),

@@ -12,7 +12,7 @@ use crate::wire::anthropic::{ApiError, BlockKind, Request, ToolChange, WebSettin
 use crate::wire::json::JsonStr;
 
 pub use citations::Source;
-pub(super) use citations::{Citations, Cited, sources};
+pub(super) use citations::{Citations, sources};
 pub use result::{Hit, Page, PageBody, error_result, fetch_result, search_result};
 pub use splice::continued;
 pub(super) use told::{Told, is_web_result, told};
