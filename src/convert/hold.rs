@@ -317,7 +317,7 @@ mod tests {
         let mut folded = fold.close(UpstreamEnd::DoneMarker).unwrap();
         let body = br#"{"choices":[{"message":{"content":"I look.","tool_calls":[
             {"id":"call_a","function":{"name":"Bash","arguments":"{\"command\":\"ls \\\"x\\\"\\n\"}"}},
-            {"id":"call_b","function":{"name":"Read","arguments":{"path":"\u00e9"}}}]},"finish_reason":"tool_calls"}]}"#;
+            {"id":"call_b","function":{"name":"Read","arguments":"{\"path\":\"\\u00e9\"}"}}]},"finish_reason":"tool_calls"}]}"#;
         let mut whole = response_held(Vec::new(), body, context(VERDICTS)).unwrap();
         let plain = response(body, context(Holds::default())).unwrap();
         for translator in [&mut folded, &mut whole] {
