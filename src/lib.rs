@@ -27,4 +27,5 @@ pub mod demo;
 pub mod observe;
 pub mod server;
 pub mod upstream;
+pub mod web;
 pub mod wire;

@@ -31,6 +31,7 @@ use crate::observe::{Capture, Metrics};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
+use crate::web::Web;
 use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
@@ -81,6 +82,8 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) known: RefCell<KnownTools>,
     pub(super) upstreams: Upstreams,
+    /// Carries out web tools; none: they are not configured.
+    pub(super) web: Option<Web>,
 }
 
 /// What all threads share is read as the worker's own.
@@ -108,6 +111,7 @@ impl Worker {
             ids: Ids::default(),
             scratch: RefCell::default(),
             known: RefCell::default(),
+            web: None,
             shared,
         }
     }

@@ -1,5 +1,6 @@
 //! One attempt: a request, converted or as it is, to one provider with one key.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,12 +11,13 @@ use tokio::time::Instant;
 use super::app::Worker;
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
+use super::rounds::Rounds;
 use super::source::{Opened, Source};
 use super::whole::{self, Held, Read};
 use super::work::Works;
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
-use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
+use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
@@ -31,6 +33,8 @@ pub(super) struct Call {
     pub(super) model: Arc<Model>,
     body: Bytes,
     way: Way,
+    /// The client's request and the source of ids, where the answer may call web tools.
+    rounds: Option<(Bytes, u64)>,
     upstream_streams: bool,
     client_streams: bool,
 }
@@ -83,6 +87,16 @@ pub(super) struct Asking<'r> {
     pub(super) seed: u64,
     /// What crosses besides the body, where requests pass through.
     pub(super) crossing: Crossing,
+    /// It is a further round of an exchange.
+    pub(super) round: Option<Round>,
+}
+
+/// A further round of an exchange: see [`super::rounds`].
+pub(super) struct Round {
+    /// What the answer goes on with.
+    pub(super) resumed: Arc<Resumed>,
+    /// Web tools are not offered any more.
+    pub(super) spent: bool,
 }
 
 impl Call {
@@ -112,11 +126,19 @@ impl Call {
                 model: Arc::clone(model),
                 body: passed.body.into(),
                 way: Way::Passed(asking.crossing.clone()),
+                rounds: None,
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
             }));
         }
-        let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
+        let spec = match &asking.round {
+            Some(round) if round.spent => {
+                let web = WebTools { spent: true, ..model.spec.web };
+                Cow::Owned(ModelSpec { web, ..model.spec.clone() })
+            }
+            _ => Cow::Borrowed(&model.spec),
+        };
+        let mut converted = convert::request(reading.request()?, model.profile, &spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
@@ -125,11 +147,18 @@ impl Call {
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
         }
-        let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
+        let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
+        let rounds = (!reply.served.is_empty()).then(|| (reading.bytes().clone(), asking.seed));
+        if rounds.is_some() {
+            reply.holds.rounds = true;
+            reply.record = true;
+            reply.resumed = asking.round.as_ref().map(|round| Arc::clone(&round.resumed));
+        }
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),
             body: body.into(),
             way: Way::Converted(reply),
+            rounds,
             upstream_streams,
             client_streams,
         }))
@@ -139,6 +168,12 @@ impl Call {
     #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
     fn works(&self) -> Option<Box<Works>> {
         None
+    }
+
+    /// The further rounds that an answer to it may lead to.
+    fn rounds(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Rounds>> {
+        let (request, seed) = self.rounds.as_ref()?;
+        Some(Box::new(Rounds::new(worker, &self.model, request_id, *seed, request)))
     }
 
     /// The way of a streamed answer to the client.
@@ -174,7 +209,8 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
+        let mut source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
+        source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
         return Ok(Answered::Stream(Box::new(opened), headers));
     }
@@ -187,7 +223,8 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let held = Held { translator, works: call.works(), provider: Arc::clone(provider) };
+            let (works, rounds) = (call.works(), call.rounds(worker, &record.request_id));
+            let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
         }
     }

@@ -38,7 +38,7 @@ pub(super) async fn messages(
     };
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
-    let asking = Asking { request_id, seed: worker.ids.random(), crossing };
+    let asking = Asking { request_id, seed: worker.ids.random(), crossing, round: None };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {

@@ -78,7 +78,12 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         record.fall_back();
     }
     let request_id = record.request_id.clone();
-    let asking = Asking { request_id: &request_id, seed: worker.ids.random(), crossing: Crossing::default() };
+    let asking = Asking {
+        request_id: &request_id,
+        seed: worker.ids.random(),
+        crossing: Crossing::default(),
+        round: None,
+    };
     let mut reading = Reading::of(&bytes, worker);
     let answer = match adapt::prepare(worker, &asking, &mut reading, &candidate.model, record).await? {
         Prepared::Local(converted) => convert::response::empty(converted.reply),

@@ -1,0 +1,139 @@
+//! Carrying out the calls of web tools.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::convert::CompletedCall;
+use crate::convert::web::{self, Hit, PageBody, is_named};
+use crate::server::app::Worker;
+use crate::web::{Content, FetchOptions, SearchOptions};
+use crate::wire::anthropic::{Request, WebSettings, WebTool};
+
+/// Longest time for one call.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Results of a search that are asked for.
+const RESULTS: usize = 10;
+
+/// What became of a call.
+pub(super) struct Carried {
+    /// The result block.
+    pub(super) block: Vec<u8>,
+    pub(super) tool: WebTool,
+    /// What went wrong, as Anthropic's codes have it.
+    pub(super) error: Option<&'static str>,
+}
+
+/// One call, ready to be carried out.
+pub(super) struct Task {
+    id: String,
+    tool: WebTool,
+    asked: Result<Asked, &'static str>,
+}
+
+enum Asked {
+    Search(String, Rc<WebSettings>),
+    Fetch(String, Rc<WebSettings>),
+}
+
+impl Task {
+    /// Reads what a call asks for. `request` is the conversation in which the model made it.
+    pub(super) fn of(
+        call: CompletedCall,
+        tool: WebTool,
+        settings: &Rc<WebSettings>,
+        request: Option<&Request<'_>>,
+    ) -> Self {
+        let asked = argument(&call, tool).and_then(|text| match tool {
+            WebTool::Search => Ok(Asked::Search(text, Rc::clone(settings))),
+            WebTool::Fetch if request.is_some_and(|request| is_named(request, &text)) => {
+                Ok(Asked::Fetch(text, Rc::clone(settings)))
+            }
+            WebTool::Fetch => Err("url_not_allowed"),
+        });
+        Self { id: call.id, tool, asked }
+    }
+
+    /// A call that is not carried out.
+    pub(super) fn refused(call: CompletedCall, tool: WebTool, code: &'static str) -> Self {
+        Self { id: call.id, tool, asked: Err(code) }
+    }
+
+    /// Carries it out. Dropping it is cancelling.
+    pub(super) async fn run(self, worker: Rc<Worker>, request_id: Rc<str>) -> Carried {
+        let Self { id, tool, asked } = self;
+        let done = match asked {
+            Err(code) => Err((code, String::new())),
+            Ok(asked) => match tokio::time::timeout(LIMIT, carry(&worker, &id, &asked)).await {
+                Ok(done) => done,
+                Err(_) => Err((late(tool), format!("not done within {} s", LIMIT.as_secs()))),
+            },
+        };
+        let error = done.as_ref().err().map(|(code, _)| *code);
+        worker.metrics.web(tool.name(), error);
+        let block = done.unwrap_or_else(|(code, detail)| {
+            tracing::warn!(%request_id, tool = tool.name(), code, detail, "a web tool failed");
+            web::error_result(tool, &id, code)
+        });
+        Carried { block, tool, error }
+    }
+}
+
+fn late(tool: WebTool) -> &'static str {
+    match tool {
+        WebTool::Search => "unavailable",
+        WebTool::Fetch => "url_not_accessible",
+    }
+}
+
+/// The one argument that each of the tools has.
+fn argument(call: &CompletedCall, tool: WebTool) -> Result<String, &'static str> {
+    let key = match tool {
+        WebTool::Search => "query",
+        WebTool::Fetch => "url",
+    };
+    let input = if call.whole { serde_json::from_str::<Map<String, Value>>(&call.input).ok() } else { None };
+    let text = input.and_then(|mut input| match input.remove(key) {
+        Some(Value::String(text)) => Some(text.trim().to_owned()),
+        _ => None,
+    });
+    text.filter(|text| !text.is_empty()).ok_or("invalid_tool_input")
+}
+
+async fn carry(worker: &Worker, id: &str, asked: &Asked) -> Result<Vec<u8>, (&'static str, String)> {
+    let Some(web) = &worker.web else { return Err(("unavailable", "it is not configured".to_owned())) };
+    match asked {
+        Asked::Search(query, settings) => {
+            let options = SearchOptions {
+                allowed_domains: settings.allowed_domains.clone(),
+                blocked_domains: settings.blocked_domains.clone(),
+                count: RESULTS,
+                country: settings.country.clone(),
+                city: settings.city.clone(),
+            };
+            let hits = web.search(query, &options).await.map_err(|e| (e.code.as_str(), e.detail))?;
+            let hits = hits.iter().map(|hit| Hit {
+                title: &hit.title,
+                url: &hit.url,
+                page_age: hit.page_age.as_deref(),
+                text: &hit.text,
+            });
+            Ok(web::search_result(id, hits))
+        }
+        Asked::Fetch(url, settings) => {
+            let options = FetchOptions {
+                allowed_domains: settings.allowed_domains.clone(),
+                blocked_domains: settings.blocked_domains.clone(),
+                max_content_tokens: settings.max_content_tokens,
+            };
+            let page = web.fetch(url, &options).await.map_err(|e| (e.code.as_str(), e.detail))?;
+            let body = match &page.content {
+                Content::Text(text) => PageBody::Text(text),
+                Content::Pdf(bytes) => PageBody::Pdf(bytes),
+            };
+            let (url, title) = (&page.url, page.title.as_deref());
+            Ok(web::fetch_result(id, &web::Page { url, title, body, retrieved_at: &page.retrieved_at }))
+        }
+    }
+}
