@@ -1,7 +1,6 @@
 //! Carrying out the calls of web tools.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -11,8 +10,6 @@ use crate::server::app::Worker;
 use crate::web::{Content, FetchOptions, SearchOptions};
 use crate::wire::anthropic::{Request, WebSettings, WebTool};
 
-/// Longest time for one call.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Results of a search that are asked for.
 const RESULTS: usize = 10;
 
@@ -64,26 +61,18 @@ impl Task {
     pub(super) async fn run(self, worker: Rc<Worker>, request_id: Rc<str>) -> Carried {
         let Self { id, tool, asked } = self;
         let done = match asked {
+            Ok(asked) => carry(&worker, &id, &asked).await,
             Err(code) => Err((code, String::new())),
-            Ok(asked) => match tokio::time::timeout(LIMIT, carry(&worker, &id, &asked)).await {
-                Ok(done) => done,
-                Err(_) => Err((late(tool), format!("not done within {} s", LIMIT.as_secs()))),
-            },
         };
         let error = done.as_ref().err().map(|(code, _)| *code);
         worker.metrics.web(tool.name(), error);
         let block = done.unwrap_or_else(|(code, detail)| {
-            tracing::warn!(%request_id, tool = tool.name(), code, detail, "a web tool failed");
+            if matches!(code, "unavailable" | "too_many_requests") {
+                tracing::warn!(%request_id, tool = tool.name(), code, detail, "a web tool failed");
+            }
             web::error_result(tool, &id, code)
         });
         Carried { block, tool, error }
-    }
-}
-
-fn late(tool: WebTool) -> &'static str {
-    match tool {
-        WebTool::Search => "unavailable",
-        WebTool::Fetch => "url_not_accessible",
     }
 }
 
@@ -110,7 +99,6 @@ async fn carry(worker: &Worker, id: &str, asked: &Asked) -> Result<Vec<u8>, (&'s
                 blocked_domains: settings.blocked_domains.clone(),
                 count: RESULTS,
                 country: settings.country.clone(),
-                city: settings.city.clone(),
             };
             let hits = web.search(query, &options).await.map_err(|e| (e.code.as_str(), e.detail))?;
             let hits = hits.iter().map(|hit| Hit {

@@ -3,7 +3,7 @@
 use super::complaint::{Complaint, Result, Step, Under, strings};
 use super::tool::{Tool, WebTool};
 use super::{ApiError, Request};
-use crate::wire::json::{Cursor, JsonStr};
+use crate::wire::json::Cursor;
 
 /// Most domains of one list.
 const MOST_DOMAINS: usize = 1000;
@@ -23,8 +23,6 @@ pub struct WebSettings {
     pub blocked_domains: Vec<String>,
     /// `web_fetch`: how much of a page's text is wanted, in tokens.
     pub max_content_tokens: Option<u64>,
-    /// `user_location.city`.
-    pub city: Option<String>,
     /// `user_location.country`: two letters.
     pub country: Option<String>,
 }
@@ -48,7 +46,6 @@ impl WebSettings {
             allowed_domains: Vec::new(),
             blocked_domains: Vec::new(),
             max_content_tokens: None,
-            city: None,
             country: None,
         };
         let Some(raw) = entry.web else { return Ok(settings) };
@@ -78,14 +75,12 @@ impl WebSettings {
     }
 
     fn locate(&mut self, cur: &mut Cursor<'_>) -> Result<()> {
-        let text = |cur: &mut Cursor<'_>, key| -> Result<Option<String>> {
-            let text = cur.opt_string().under(key)?.map(JsonStr::decode);
-            Ok(text.filter(|t| !t.is_empty()).map(|t| t.chars().take(256).collect()))
-        };
         cur.object(|key, cur| -> Result<()> {
             match key.raw() {
-                "city" => self.city = text(cur, "city")?,
-                "country" => self.country = text(cur, "country")?,
+                "country" => {
+                    let country = cur.opt_string().under("country")?.filter(|c| c.len_hint() <= 64);
+                    self.country = country.map(|c| c.decode().into_owned());
+                }
                 _ => drop(cur.raw()?),
             }
             Ok(())
@@ -125,7 +120,7 @@ mod tests {
         );
         let read = read.unwrap().unwrap();
         assert_eq!((read.max_uses, read.allowed_domains.as_slice()), (Some(8), &["a.com".to_owned()][..]));
-        assert_eq!((read.city.as_deref(), read.country.as_deref()), (Some("Bern"), Some("CH")));
+        assert_eq!(read.country.as_deref(), Some("CH"));
         for other in ["web_fetch_20250910", "web_search_", "web_search_2025030x", "web_searches_20250305"] {
             assert_eq!(settings(&format!(r#"{{"type":"{other}","max_uses":1}}"#)), Ok(None), "{other}");
         }
