@@ -132,16 +132,13 @@ impl<'w, 'a> Messages<'w, 'a> {
     /// Writes what has been held back, results that never came included.
     fn flush(&mut self) {
         for mut call in std::mem::take(&mut self.calls) {
-            match call.told.take() {
-                Some(told) => {
-                    let mut media = Vec::new();
-                    self.tell(&call, told, None, &mut media);
-                    self.user.append(&mut media);
-                }
-                None => {
-                    self.losses.add(|| "messages".into(), "synthesized_tool_result");
-                    self.unanswered(&call);
-                }
+            if let Some(told) = call.told.take() {
+                let mut media = Vec::new();
+                self.tell(&call, told, None, &mut media);
+                self.user.append(&mut media);
+            } else {
+                self.losses.add(|| "messages".into(), "synthesized_tool_result");
+                self.unanswered(&call);
             }
         }
         let parts = std::mem::take(&mut self.user);

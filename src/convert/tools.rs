@@ -279,7 +279,7 @@ impl<'r, 'a> Offer<'r, 'a> {
                     }
                 }
                 Offered::Fixed(_, _, description, schema) => {
-                    write_fixed(&tool.name(), description, schema, out)
+                    write_fixed(&tool.name(), description, schema, out);
                 }
                 Offered::Web(web, name) => {
                     let (description, schema) = web::function(*web);

@@ -176,6 +176,7 @@ impl Record {
     }
 
     /// For a further round of the same request: what it takes is added with [`Record::add`].
+    #[must_use]
     pub fn part(&self) -> Self {
         let mut part = Self::new(self.request_id.clone());
         part.model.clone_from(&self.model);

@@ -51,7 +51,7 @@ impl Works {
         record: &mut Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ApiError>> {
-        let mut turn = Turn { closing, end, record };
+        let mut turn = Turn { end, record, closing };
         for work in &mut self.0 {
             let done = work.poll(&mut turn, cx)?.is_ready();
             turn.closing &= done;

@@ -61,6 +61,7 @@ fn searching(base: &str, search: Option<&Upstream>, pages: Option<&Upstream>) ->
         engine: Engine::SearXng,
         key: Secret::new(""),
         base_url: search.base(),
+        proxy: None,
     });
     config.extras.web_fetch = pages.is_some();
     config.extras.web_fetch_private_hosts = pages.iter().map(|pages| pages.addr.to_string()).collect();
@@ -570,7 +571,7 @@ fn the_upstream_fails_in_a_later_round() {
     assert_eq!(events.iter().filter(|e| e["type"] == "message_start").count(), 1);
     assert_eq!(up.seen().len(), 3, "the second round was tried twice");
     let answer = post(proxy.addr, body(false).as_bytes());
-    assert_eq!(answer.status, 500);
+    assert_eq!((answer.status, answer.error().0.as_str()), (529, "overloaded_error"));
     assert!(answer.error().1.contains("worn out"));
 }
 

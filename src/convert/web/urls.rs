@@ -13,7 +13,7 @@ use crate::wire::json::JsonStr;
 /// Scheme, `www.`-less host and all the rest have to be the same; a fragment and a slash at the
 /// end do not count, and a scheme that was left out may be either.
 pub fn is_named(request: &Request<'_>, url: &str) -> bool {
-    let Some(wanted) = Address::of(url).filter(|a| a.scheme.is_some()) else { return false };
+    let Some(wanted) = Address::of(url).filter(|a| a.scheme != Scheme::Unsaid) else { return false };
     request.messages.iter().any(|message| match message.role {
         Role::User => message.content.iter().any(|block| names(block, &wanted)),
         Role::Assistant => message.content.iter().any(|block| found(block, &wanted)),
@@ -21,11 +21,18 @@ pub fn is_named(request: &Request<'_>, url: &str) -> bool {
     })
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Https,
+    Http,
+    /// Left out.
+    Unsaid,
+}
+
 /// A URL, as far as it counts.
 #[derive(Debug, PartialEq, Eq)]
 struct Address<'u> {
-    /// `http` or `https`; none was written.
-    scheme: Option<&'static str>,
+    scheme: Scheme,
     host: String,
     /// Path and query.
     rest: &'u str,
@@ -38,14 +45,14 @@ impl<'u> Address<'u> {
             head.eq_ignore_ascii_case(scheme).then(|| url.get(scheme.len()..)).flatten()
         };
         let (scheme, rest) = match (after("https://"), after("http://")) {
-            (Some(rest), _) => (Some("https"), rest),
-            (_, Some(rest)) => (Some("http"), rest),
-            (None, None) => (None, url),
+            (Some(rest), _) => (Scheme::Https, rest),
+            (_, Some(rest)) => (Scheme::Http, rest),
+            (None, None) => (Scheme::Unsaid, url),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, rest) = rest.split_at_checked(end)?;
-        if host.is_empty() || (scheme.is_none() && !host.contains('.')) {
+        if host.is_empty() || (scheme == Scheme::Unsaid && !host.contains('.')) {
             return None;
         }
         Some(Self { scheme, host: host.to_ascii_lowercase(), rest: rest.strip_suffix('/').unwrap_or(rest) })
@@ -53,20 +60,19 @@ impl<'u> Address<'u> {
 
     /// Whether it is `wanted`, which has a scheme.
     fn is(&self, wanted: &Self) -> bool {
-        self.host == wanted.host
-            && self.rest == wanted.rest
-            && self.scheme.is_none_or(|s| wanted.scheme == Some(s))
+        let same = self.host == wanted.host && self.rest == wanted.rest;
+        same && (self.scheme == Scheme::Unsaid || self.scheme == wanted.scheme)
     }
 }
 
 fn names(block: &Block<'_>, wanted: &Address<'_>) -> bool {
     let all = |blocks: &[Block<'_>]| blocks.iter().any(|block| names(block, wanted));
     match &block.kind {
-        BlockKind::Text(text) => holds(*text, wanted),
-        BlockKind::ToolResult { content, .. } => all(content),
+        BlockKind::Text(text)
+        | BlockKind::Document { source: Source::Text(text) | Source::Url(text), .. } => holds(*text, wanted),
+        BlockKind::ToolResult { content, .. }
+        | BlockKind::Document { source: Source::Content(content), .. } => all(content),
         BlockKind::SearchResult { source, content, .. } => holds(*source, wanted) || all(content),
-        BlockKind::Document { source: Source::Text(text) | Source::Url(text), .. } => holds(*text, wanted),
-        BlockKind::Document { source: Source::Content(content), .. } => all(content),
         _ => false,
     }
 }
@@ -105,16 +111,16 @@ fn holds(text: JsonStr<'_>, wanted: &Address<'_>) -> bool {
 }
 
 /// The scheme that a text ends with; none: what follows is not the beginning of a URL.
-fn scheme_at_end(text: &str) -> Option<Option<&'static str>> {
-    for scheme in ["https", "http"] {
-        let tail = text.len().checked_sub(scheme.len() + 3).and_then(|at| text.get(at..));
-        if tail.and_then(|t| t.strip_suffix("://")).is_some_and(|t| t.eq_ignore_ascii_case(scheme)) {
-            return Some(Some(scheme));
+fn scheme_at_end(text: &str) -> Option<Scheme> {
+    for (scheme, written) in [(Scheme::Https, "https://"), (Scheme::Http, "http://")] {
+        let tail = text.len().checked_sub(written.len()).and_then(|at| text.get(at..));
+        if tail.is_some_and(|tail| tail.eq_ignore_ascii_case(written)) {
+            return Some(scheme);
         }
     }
     let last = text.chars().next_back();
     let goes_on = |c: char| c.is_alphanumeric() || "-._~@/:%=&?#+".contains(c);
-    if last.is_some_and(goes_on) { None } else { Some(None) }
+    if last.is_some_and(goes_on) { None } else { Some(Scheme::Unsaid) }
 }
 
 fn find_ignoring_case(text: &str, host: &str, from: usize) -> Option<usize> {

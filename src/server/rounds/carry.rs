@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::convert::CompletedCall;
 use crate::convert::web::{self, Hit, PageBody, is_named};
+use crate::convert::{CompletedCall, HeldEnd};
+use crate::observe::Record;
 use crate::server::app::Worker;
 use crate::web::{Content, FetchOptions, SearchOptions};
 use crate::wire::anthropic::{Request, WebSettings, WebTool};
@@ -16,10 +17,23 @@ const RESULTS: usize = 10;
 /// What became of a call.
 pub(super) struct Carried {
     /// The result block.
-    pub(super) block: Vec<u8>,
-    pub(super) tool: WebTool,
+    block: Vec<u8>,
+    tool: WebTool,
     /// What went wrong, as Anthropic's codes have it.
-    pub(super) error: Option<&'static str>,
+    error: Option<&'static str>,
+}
+
+impl Carried {
+    /// Adds the result to the answer, and counts it.
+    pub(super) fn insert(self, end: &mut dyn HeldEnd, out: &mut Vec<u8>, record: &mut Record) {
+        match self.tool {
+            WebTool::Search => record.web_searches += 1,
+            WebTool::Fetch => record.web_fetches += 1,
+        }
+        // Anthropic does not count what failed either.
+        let counts = self.error.is_none().then_some(self.tool);
+        end.insert(&self.block, counts, out);
+    }
 }
 
 /// One call, ready to be carried out.

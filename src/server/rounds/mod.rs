@@ -117,20 +117,14 @@ impl Rounds {
                     let calls = end.take_web_calls();
                     self.step = if calls.is_empty() { Step::Over } else { Step::Working(self.begin(calls)) };
                 }
-                Step::Working(under_way) => match ready!(under_way.poll_next_unpin(cx)) {
-                    Some(Carried { block, tool, error }) => {
-                        let counts = error.is_none().then_some(tool);
-                        match tool {
-                            WebTool::Search => record.web_searches += 1,
-                            WebTool::Fetch => record.web_fetches += 1,
-                        }
-                        end.insert(&block, counts, out);
+                Step::Working(under_way) => {
+                    if let Some(carried) = ready!(under_way.poll_next_unpin(cx)) {
+                        carried.insert(end, out, record);
+                        continue;
                     }
-                    None => {
-                        let resumed = if self.spent { None } else { end.resumed(out) };
-                        self.step = resumed.map_or(Step::Over, |resumed| self.ask(resumed, record));
-                    }
-                },
+                    let resumed = if self.spent { None } else { end.resumed(out) };
+                    self.step = resumed.map_or(Step::Over, |resumed| self.ask(resumed, record));
+                }
                 Step::Asking(asked) => {
                     let (answer, part) = ready!(asked.poll_unpin(cx));
                     self.step = Step::Listening;
@@ -163,15 +157,11 @@ impl Rounds {
 
     /// Counts a call; none: there were too many.
     fn grant(&mut self, tool: WebTool, request: Option<&Request<'_>>) -> Option<Rc<WebSettings>> {
-        let at = match self.uses.iter().position(|(known, ..)| *known == tool) {
-            Some(at) => at,
-            None => {
-                let settings = request.and_then(|r| WebSettings::of(r, tool).ok().flatten())?;
-                self.uses.push((tool, 0, Rc::new(settings)));
-                self.uses.len() - 1
-            }
-        };
-        let (_, used, settings) = self.uses.get_mut(at)?;
+        if !self.uses.iter().any(|(known, ..)| *known == tool) {
+            let settings = request.and_then(|r| WebSettings::of(r, tool).ok().flatten())?;
+            self.uses.push((tool, 0, Rc::new(settings)));
+        }
+        let (_, used, settings) = self.uses.iter_mut().find(|(known, ..)| *known == tool)?;
         *used += 1;
         let most = settings.max_uses.unwrap_or(MOST_USES).min(MOST_USES);
         (*used <= most && !self.spent).then(|| Rc::clone(settings))

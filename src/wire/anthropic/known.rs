@@ -4,7 +4,7 @@
 //! is to read in one, and has most of its tokens.
 
 use super::tool::{InputSchema, Tool};
-use crate::wire::json::{Place, Placed};
+use crate::wire::json::Place;
 
 /// Most lists that are kept.
 const MOST: usize = 4;
@@ -67,14 +67,11 @@ impl KnownTools {
     }
 }
 
-/// The place of a part that may be missing; none: it is there and has none, and then the whole
-/// list is not kept.
-fn optional<'a>(part: Option<impl Placed<'a>>, list: &str) -> Option<Option<Place>> {
-    part.map_or(Some(None), |part| Place::of(part, list).map(Some))
-}
-
 impl Shape {
     fn of(tool: &Tool<'_>, list: &str) -> Option<Self> {
+        // A part that has no place: then the whole list is not kept.
+        let optional = |part: Option<_>| part.map_or(Some(None), |part| Place::of(part, list).map(Some));
+        let web = tool.web.map_or(Some(None), |web| Place::of(web, list).map(Some))?;
         let input_schema = match &tool.input_schema {
             None => None,
             Some(schema) => {
@@ -86,15 +83,15 @@ impl Shape {
             }
         };
         Some(Self {
-            kind: optional(tool.kind, list)?,
+            kind: optional(tool.kind)?,
             // Tools of some types have none.
             name: if tool.name.is_empty() { Place::default() } else { Place::of(tool.name, list)? },
-            description: optional(tool.description, list)?,
+            description: optional(tool.description)?,
             input_schema,
             strict: tool.strict,
             defer_loading: tool.defer_loading,
             input_examples: tool.input_examples,
-            web: optional(tool.web, list)?,
+            web,
         })
     }
 
