@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::grammar::End;
 use crate::support::client::Answer;
+use crate::support::program::Program;
 use crate::support::upstream::{Conn, Seen, http, ok};
 use crate::support::*;
 
@@ -172,10 +173,8 @@ fn fold(events: &[Value]) -> Value {
                     other => panic!("{other}"),
                 }
             }
-            "content_block_stop" => {
-                if !json_of_block.is_empty() {
-                    message["content"][at.unwrap()]["input"] = serde_json::from_str(&json_of_block).unwrap();
-                }
+            "content_block_stop" if !json_of_block.is_empty() => {
+                message["content"][at.unwrap()]["input"] = serde_json::from_str(&json_of_block).unwrap();
             }
             "message_delta" => {
                 message["stop_reason"] = event["delta"]["stop_reason"].clone();
@@ -526,7 +525,7 @@ fn the_drain_deadline_holds() {
         vec![text("I look."), call(0, "web_search", &json!({"query": "hang"})), finish("tool_calls")]
     });
     let mut config = searching(&up.base(), Some(&search), None);
-    config.shutdown_grace = Duration::from_millis(1000);
+    config.shutdown_grace = Duration::from_secs(1);
     let proxy = Proxy::start(config);
     let body = request(true, &json!([search_tool()]), "q").to_string();
     let mut client = Client::connect(proxy.addr);
@@ -652,4 +651,48 @@ fn metrics_count_calls() {
             .unwrap();
         assert!(text.contains(&wanted), "{wanted} in {text}");
     }
+}
+
+/// `serve` from a file: the log line counts the calls; the capture says how many rounds there
+/// were, holds the last, and cannot be replayed.
+#[test]
+fn the_log_line_and_the_capture() {
+    let search = searxng();
+    let up = model(|seen| match results(seen) {
+        0 => vec![call(0, "web_search", &json!({"query": "one"})), finish("tool_calls")],
+        1 => vec![call(0, "web_search", &json!({"query": "broken"})), finish("tool_calls")],
+        _ => vec![text("Done."), finish("stop")],
+    });
+    let config = json!({"port": 0, "web_search": {"provider": "searxng", "base_url": search.base()},
+        "providers": [{"name": "up", "base_url": up.base(), "api_key": "k", "models": [{"id": "m"}]}]});
+    let args = ["serve", "--log-format", "json", "--capture", "exchanges"];
+    let program = Program::start(&args, &config.to_string());
+    let body = request(true, &json!([search_tool()]), "q");
+    let answer = post(program.addr(), body.to_string().as_bytes());
+    assert_eq!(message_of(&answer)["usage"]["server_tool_use"]["web_search_requests"], 1);
+    eventually("its line is there", || program.lines("request").len() == 1);
+    let line = program.lines("request").remove(0);
+    assert_eq!((&line["web_searches"], &line["web_fetches"]), (&json!(2), &Value::Null), "{line}");
+    assert_eq!((&line["attempts"], &line["outcome"]), (&json!(3), &json!("done")), "{line}");
+    assert_eq!((&line["input_tokens"], &line["stop_reason"]), (&json!(21), &json!("end_turn")), "{line}");
+
+    let exchanges = program.dir().join("exchanges");
+    let folder = || std::fs::read_dir(&exchanges).ok()?.next()?.ok().map(|entry| entry.path());
+    eventually("the capture is whole", || folder().is_some_and(|f| f.join("meta.json").exists()));
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder().unwrap().join(name)).unwrap()).unwrap()
+    };
+    assert_eq!(
+        (&read("meta.json")["rounds"], &read("meta.json")["spec"]["web_search"]),
+        (&json!(3), &json!(true))
+    );
+    let sent = read("upstream-request.json");
+    assert_eq!(sent["messages"], up.seen()[2].json()["messages"], "the last one");
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_claude-proxy"))
+        .args(["convert", "--replay"])
+        .arg(&exchanges)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("cannot compare") && said.contains("it took 3 rounds with web tools"), "{said}");
 }
