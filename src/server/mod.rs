@@ -24,6 +24,7 @@ mod pump;
 mod reading;
 mod reload;
 mod reply;
+mod rounds;
 mod side;
 mod source;
 mod talk;

@@ -39,18 +39,20 @@ impl Works {
         Self(works)
     }
 
-    /// Lets everyone look. Ready: nothing is left to be done, and the end is in `out`.
+    /// Lets everyone look. `closing`: the upstream has said all, and will say no more. Ready:
+    /// nothing is left to be done, and the end is in `out`.
     ///
     /// # Errors
     /// The answer ends with this.
     pub(super) fn poll(
         &mut self,
         end: &mut dyn HeldEnd,
+        closing: bool,
         out: &mut Vec<u8>,
         record: &mut Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ApiError>> {
-        let mut turn = Turn { closing: end.is_held(), end, out, record };
+        let mut turn = Turn { end, out, record, closing };
         for work in &mut self.0 {
             let done = work.poll(&mut turn, cx)?.is_ready();
             turn.closing &= done;

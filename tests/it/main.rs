@@ -64,3 +64,4 @@ mod stream;
 mod threads;
 mod threads_kill;
 mod timeouts;
+mod web_tools;
