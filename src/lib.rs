@@ -3,8 +3,9 @@
 //! Layers, arrows one way; a module imports its own layer and layers to its right:
 //!
 //! ```text
-//! cli  ->  server  ->  upstream  ->  config  ->  convert  ->  wire
+//! cli  ->  server  ->  web  ->  upstream  ->  config  ->  convert  ->  wire
 //!               observe (leaf: log and metric names; used by server, upstream, cli)
+//!               store (leaf: what is kept on disk; used by server)
 //! ```
 //!
 //! | layer | its one question |
@@ -12,8 +13,10 @@
 //! | [`wire`] | what do the bytes say? framing and types of both protocols, no policy |
 //! | [`convert`] | what does it mean on the other side? the product: pure, synchronous, no I/O |
 //! | [`config`] | what did the user ask for? config.json, checked and immutable |
+//! | [`web`] | what does the web say? a search, or a page from anywhere but from near |
 //! | [`upstream`] | one HTTP exchange with a provider |
 //! | [`server`] | Anthropic's HTTP surface |
+//! | [`store`] | what outlives the process? one file; a leaf, used by [`server`] |
 //! | [`cli`] | one file per command |
 //! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
 //! | [`pdf`] | what does a PDF say? a leaf, used by [`server`] and, as the process that reads, by [`cli`] |
@@ -28,5 +31,7 @@ pub mod demo;
 pub mod observe;
 pub mod pdf;
 pub mod server;
+pub mod store;
 pub mod upstream;
+pub mod web;
 pub mod wire;

@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe", "pdf"]),
+    ("cli", &["demo", "server", "web", "store", "upstream", "config", "convert", "wire", "observe", "pdf"]),
     ("demo", &[]),
-    ("server", &["upstream", "config", "convert", "wire", "observe", "pdf"]),
+    ("server", &["web", "store", "upstream", "config", "convert", "wire", "observe", "pdf"]),
+    ("web", &["upstream", "config"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
     ("convert", &["wire"]),
     ("wire", &[]),
+    ("store", &[]),
     ("observe", &[]),
     ("pdf", &[]),
 ];

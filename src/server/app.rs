@@ -29,9 +29,11 @@ use super::upstreams::Upstreams;
 use super::{messages, models, probe};
 use crate::config::Config;
 use crate::observe::{Capture, Metrics};
+use crate::store::threads::Threads;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
+use crate::web::{self, Web};
 use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
@@ -39,6 +41,8 @@ use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) transports: Transports,
+    /// For `web_search` and `web_fetch`; none: neither is configured.
+    pub(super) web: Option<web::Setup>,
     /// What clients are shown; none: they speak plain HTTP. The same in all generations.
     pub(super) certificate: Option<Certificate>,
     pub(super) key: Option<Key>,
@@ -53,17 +57,21 @@ pub(super) struct Shared {
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
+    /// Conversations that are kept. The same in all generations.
+    pub(super) threads: Option<Threads>,
 }
 
 impl Shared {
     /// What a new configuration makes of it.
     pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
         let transports = Transports::new(config.providers(), Some(&self.transports))?;
+        let web = web::Setup::new(&config, &transports, self.web.as_ref())?;
         if let (Some(certificate), Some(identity)) = (&self.certificate, &config.tls) {
             certificate.replace(identity);
         }
         Ok(Self {
             transports,
+            web,
             key: config.ak.as_ref().map(Key::new),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
@@ -83,6 +91,8 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) known: RefCell<KnownTools>,
     pub(super) upstreams: Upstreams,
+    /// Carries out web tools; none: they are not configured.
+    pub(super) web: Option<Web>,
 }
 
 /// What all threads share is read as the worker's own.
@@ -105,6 +115,7 @@ impl Worker {
     pub(super) fn new(shared: Shared, generation: u64, before: Option<&Self>) -> Self {
         Self {
             upstreams: Upstreams::new(&shared, before.map(|b| &b.upstreams)),
+            web: shared.web.as_ref().map(Web::new),
             meters: Meters::new(&shared.config, &shared.metrics),
             generation,
             ids: Ids::default(),

@@ -11,7 +11,7 @@ use super::adapt::stand_in;
 use super::app::Worker;
 use super::media::Media;
 use super::reply::{Refusal, json};
-use super::{intake, models};
+use super::{intake, models, threads};
 use crate::config::Config;
 use crate::convert::count::{Known, count_tokens, stand_in_tokens};
 use crate::convert::stand_in::{Missing, find, put};
@@ -41,6 +41,11 @@ pub(super) async fn count(
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
+    let whole = match &worker.threads {
+        Some(threads) => threads::unfold(worker, threads, request.headers(), &bytes).await?,
+        None => None,
+    };
+    let bytes = whole.map_or(bytes, |(whole, _)| whole);
     let turn = worker.counting.turns.acquire().await;
     let (config, counting) = (Arc::clone(&worker.config), Arc::clone(&worker.counting));
     let known = Arc::clone(&worker.media);

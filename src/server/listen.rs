@@ -18,11 +18,14 @@ use super::front;
 use super::intake::Unfinished;
 use super::reload::Reload;
 use super::tls::Certificate;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::observe::Capture;
+use crate::store::OpenError;
+use crate::store::threads::{Limits, Threads};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
+use crate::web;
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
@@ -48,6 +51,9 @@ pub enum BindError {
     /// A provider's URL is `https`, and TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the threads cannot be used.
+    #[error("threads: {0}")]
+    Threads(#[from] OpenError),
 }
 
 /// The proxy.
@@ -83,8 +89,10 @@ impl Server {
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
+        let transports = Transports::new(config.providers(), None)?;
         let shared = Shared {
-            transports: Transports::new(config.providers(), None)?,
+            web: web::Setup::new(&config, &transports, None)?,
+            transports,
             certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
             failures: Arc::default(),
@@ -97,10 +105,16 @@ impl Server {
             metrics: Arc::default(),
             health: Arc::default(),
             budget: Budget::default(),
+            threads: config.extras.threads.as_ref().map(threads).transpose()?,
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, current: Current::new(shared) })
     }
+}
+
+fn threads(config: &config::Threads) -> Result<Threads, OpenError> {
+    let limits = Limits { max_bytes: config.max_bytes, max_age: config.max_age };
+    Threads::open(&config.path, limits)
 }
 
 fn listener(addr: SocketAddr) -> io::Result<TcpListener> {

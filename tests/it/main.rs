@@ -22,6 +22,7 @@ mod support;
 #[allow(dead_code, reason = "shared with the library's own tests")]
 mod samples;
 
+mod auto_mode;
 mod capture;
 mod connect;
 mod endpoints;
@@ -65,5 +66,8 @@ mod r33_metrics;
 mod r34_surroundings;
 mod same_code;
 mod stream;
+mod threads;
+mod threads_kill;
 mod timeouts;
 mod vision;
+mod web_tools;
