@@ -28,6 +28,7 @@ pub mod recorded;
 pub mod reply;
 pub mod request;
 pub mod response;
+pub mod safeguards;
 mod schema;
 mod signature;
 mod sink;

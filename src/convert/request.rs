@@ -128,7 +128,7 @@ pub fn request(
         stop_sequences: request.stop_sequences.iter().map(|s| s.decode().into_owned()).collect(),
         tool_names: names.into_renamed(),
         history_ids: stats.history_ids,
-        safeguards: request.safeguards,
+        safeguards: request.safeguards.is_some(),
         served,
         sources: if served.is_empty() { Vec::new() } else { web::sources(request) },
         holds: Holds::default(),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::rounds::Rounds;
@@ -17,6 +18,7 @@ use super::whole::{self, Held, Read};
 use super::work::Works;
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
+use crate::convert::safeguards::Case;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
@@ -33,10 +35,12 @@ pub(super) struct Call {
     pub(super) model: Arc<Model>,
     body: Bytes,
     way: Way,
-    /// The client's request and the source of ids, where the answer may call web tools.
-    rounds: Option<(Bytes, u64)>,
+    /// Where the answer may call web tools.
+    origin: Option<Origin>,
     upstream_streams: bool,
     client_streams: bool,
+    /// For the judge of its answer's tool calls.
+    case: Option<Rc<Case>>,
 }
 
 /// How the answer goes to the client.
@@ -87,6 +91,8 @@ pub(super) struct Asking<'r> {
     pub(super) seed: u64,
     /// What crosses besides the body, where requests pass through.
     pub(super) crossing: Crossing,
+    /// It is a subagent's: the user has written none of it. Told only where somebody judges.
+    pub(super) delegated: bool,
     /// It is a further round of an exchange.
     pub(super) round: Option<Round>,
 }
@@ -97,6 +103,21 @@ pub(super) struct Round {
     pub(super) resumed: Arc<Resumed>,
     /// Web tools are not offered any more.
     pub(super) spent: bool,
+}
+
+/// What further rounds of an exchange begin with.
+#[derive(Clone)]
+pub(super) struct Origin {
+    /// The client's request.
+    pub(super) request: Bytes,
+    pub(super) seed: u64,
+    pub(super) delegated: bool,
+}
+
+impl Origin {
+    fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
+        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated }
+    }
 }
 
 impl Call {
@@ -126,9 +147,10 @@ impl Call {
                 model: Arc::clone(model),
                 body: passed.body.into(),
                 way: Way::Passed(asking.crossing.clone()),
-                rounds: None,
+                origin: None,
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
+                case: None,
             }));
         }
         let spec = match &asking.round {
@@ -138,7 +160,8 @@ impl Call {
             }
             _ => Cow::Borrowed(&model.spec),
         };
-        let mut converted = convert::request(reading.request()?, model.profile, &spec)?;
+        let request = reading.request()?;
+        let mut converted = convert::request(request, model.profile, &spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
@@ -147,9 +170,11 @@ impl Call {
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
         }
+        let case = judge::case(worker, asking, request, record);
+        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
-        let rounds = (!reply.served.is_empty()).then(|| (reading.bytes().clone(), asking.seed));
-        if rounds.is_some() {
+        let origin = (!reply.served.is_empty()).then(|| Origin::of(reading.bytes(), asking));
+        if origin.is_some() {
             reply.holds.rounds = true;
             reply.record = true;
             reply.resumed = asking.round.as_ref().map(|round| Arc::clone(&round.resumed));
@@ -158,22 +183,24 @@ impl Call {
             model: Arc::clone(model),
             body: body.into(),
             way: Way::Converted(reply),
-            rounds,
+            origin,
             upstream_streams,
             client_streams,
+            case,
         }))
     }
 
     /// What the end of an answer to it waits for.
-    #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
-    fn works(&self) -> Option<Box<Works>> {
-        None
+    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+        let case = self.case.as_ref()?;
+        let judge = Judge::new(worker, case, request_id)?;
+        Some(Box::new(Works::new(vec![Box::new(judge)])))
     }
 
     /// The further rounds that an answer to it may lead to.
     fn rounds(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Rounds>> {
-        let (request, seed) = self.rounds.as_ref()?;
-        Some(Box::new(Rounds::new(worker, &self.model, request_id, *seed, request)))
+        let origin = self.origin.as_ref()?;
+        Some(Box::new(Rounds::new(worker, &self.model, request_id, origin.clone())))
     }
 
     /// The way of a streamed answer to the client.
@@ -209,7 +236,8 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let mut source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
+        let works = call.works(worker, &record.request_id);
+        let mut source = Source::new(worker, provider, &record.request_id, answer, flow, works);
         source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
         return Ok(Answered::Stream(Box::new(opened), headers));
@@ -223,7 +251,8 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let (works, rounds) = (call.works(), call.rounds(worker, &record.request_id));
+            let works = call.works(worker, &record.request_id);
+            let rounds = call.rounds(worker, &record.request_id);
             let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
         }

@@ -14,6 +14,7 @@ mod failover;
 mod front;
 mod ids;
 mod intake;
+mod judge;
 mod listen;
 mod messages;
 mod meters;

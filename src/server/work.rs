@@ -23,7 +23,6 @@ pub(super) struct Turn<'a> {
     /// The answer's end: the calls so far, and what is to be said at the end.
     pub(super) end: &'a mut dyn HeldEnd,
     /// The log line of the request.
-    #[expect(dead_code, reason = "for those who come")]
     pub(super) record: &'a mut Record,
     /// The upstream has said all, and the work before this one is done: nothing more will come.
     pub(super) closing: bool,
@@ -34,7 +33,6 @@ pub(super) struct Turn<'a> {
 pub(super) struct Works(Vec<Box<dyn Work>>);
 
 impl Works {
-    #[expect(dead_code, reason = "for those who come")]
     pub(super) fn new(works: Vec<Box<dyn Work>>) -> Self {
         Self(works)
     }

@@ -18,6 +18,7 @@
 mod grammar;
 mod support;
 
+mod auto_mode;
 mod capture;
 mod connect;
 mod endpoints;

@@ -15,7 +15,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::app::Worker;
-use super::attempt::{Answered, Asking, Prepared, Round};
+use super::attempt::{Answered, Asking, Origin, Prepared, Round};
 use super::reading::Reading;
 use super::{adapt, failover};
 use crate::config::Model;
@@ -41,9 +41,7 @@ pub(super) struct Rounds {
     worker: Rc<Worker>,
     model: Arc<Model>,
     request_id: Rc<str>,
-    seed: u64,
-    /// The client's request.
-    request: Bytes,
+    origin: Origin,
     /// The same with all that was said since, as it went upstream last.
     latest: Bytes,
     /// How often each tool was called, and as what it was offered.
@@ -77,21 +75,14 @@ pub(super) enum Next {
 }
 
 impl Rounds {
-    /// For an answer of `model` to `request`.
-    pub(super) fn new(
-        worker: &Rc<Worker>,
-        model: &Arc<Model>,
-        request_id: &str,
-        seed: u64,
-        request: &Bytes,
-    ) -> Self {
+    /// For an answer of `model`.
+    pub(super) fn new(worker: &Rc<Worker>, model: &Arc<Model>, request_id: &str, origin: Origin) -> Self {
         Self {
             worker: Rc::clone(worker),
             model: Arc::clone(model),
             request_id: request_id.into(),
-            seed,
-            request: request.clone(),
-            latest: request.clone(),
+            latest: origin.request.clone(),
+            origin,
             uses: Vec::new(),
             asked: 0,
             began: None,
@@ -172,7 +163,7 @@ impl Rounds {
         self.asked += 1;
         self.spent =
             self.asked >= MOST_ROUNDS || self.began.is_some_and(|began| began.elapsed() >= MOST_TIME);
-        let Some(latest) = continued(&self.request, &resumed.content()) else { return Step::Over };
+        let Some(latest) = continued(&self.origin.request, &resumed.content()) else { return Step::Over };
         self.latest = latest.into();
         let mut part = record.part();
         if let Some(exchange) = &part.capture {
@@ -180,11 +171,17 @@ impl Rounds {
             exchange.describe(|meta| meta.rounds = rounds);
         }
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
-        let (request, request_id, seed) = (self.latest.clone(), Rc::clone(&self.request_id), self.seed);
+        let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
+        let Origin { seed, delegated, .. } = self.origin;
         let round = Round { resumed: Arc::new(resumed), spent: self.spent };
         Step::Asking(Box::pin(async move {
-            let asking =
-                Asking { request_id: &request_id, seed, crossing: Crossing::default(), round: Some(round) };
+            let asking = Asking {
+                request_id: &request_id,
+                seed,
+                crossing: Crossing::default(),
+                delegated,
+                round: Some(round),
+            };
             let answer = go_on(&worker, &asking, &request, &model, &mut part).await;
             (answer, part)
         }))
