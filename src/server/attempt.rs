@@ -19,6 +19,7 @@ use super::work::Works;
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
+use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
@@ -94,15 +95,14 @@ pub(super) struct Asking<'r> {
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
     /// It is a further round of an exchange.
-    pub(super) round: Option<Round>,
+    pub(super) further: Option<Further>,
 }
 
 /// A further round of an exchange: see [`super::rounds`].
-pub(super) struct Round {
+pub(super) struct Further {
     /// What the answer goes on with.
     pub(super) resumed: Arc<Resumed>,
-    /// Web tools are not offered any more.
-    pub(super) spent: bool,
+    pub(super) round: Round,
 }
 
 /// What further rounds of an exchange begin with.
@@ -153,12 +153,12 @@ impl Call {
                 case: None,
             }));
         }
-        let spec = match &asking.round {
-            Some(round) if round.spent => {
-                let web = WebTools { spent: true, ..model.spec.web };
+        let spec = match &asking.further {
+            Some(Further { round, .. }) => {
+                let web = WebTools { round: *round, ..model.spec.web };
                 Cow::Owned(ModelSpec { web, ..model.spec.clone() })
             }
-            _ => Cow::Borrowed(&model.spec),
+            None => Cow::Borrowed(&model.spec),
         };
         let request = reading.request()?;
         let mut converted = convert::request(request, model.profile, &spec)?;
@@ -177,7 +177,7 @@ impl Call {
         if origin.is_some() {
             reply.holds.rounds = true;
             reply.record = true;
-            reply.resumed = asking.round.as_ref().map(|round| Arc::clone(&round.resumed));
+            reply.resumed = asking.further.as_ref().map(|further| Arc::clone(&further.resumed));
         }
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),

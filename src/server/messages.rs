@@ -42,7 +42,7 @@ pub(super) async fn messages(
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
     let delegated = worker.config.extras.safeguards_model.is_some() && request.headers().contains_key(AGENT);
-    let asking = Asking { request_id, seed: worker.ids.random(), crossing, delegated, round: None };
+    let asking = Asking { request_id, seed: worker.ids.random(), crossing, delegated, further: None };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {

@@ -82,7 +82,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         seed: worker.ids.random(),
         crossing: Crossing::default(),
         delegated: false,
-        round: None,
+        further: None,
     };
     let mut reading = Reading::of(&bytes, worker);
     let answer = match adapt::prepare(worker, &asking, &mut reading, &candidate.model, record).await? {

@@ -15,11 +15,11 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::app::Worker;
-use super::attempt::{Answered, Asking, Origin, Prepared, Round};
+use super::attempt::{Answered, Asking, Further, Origin, Prepared};
 use super::reading::Reading;
 use super::{adapt, failover};
 use crate::config::Model;
-use crate::convert::web::continued;
+use crate::convert::web::{Round, continued};
 use crate::convert::{CompletedCall, HeldEnd, Resumed};
 use crate::observe::Record;
 use crate::upstream::Crossing;
@@ -173,15 +173,12 @@ impl Rounds {
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
         let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
         let Origin { seed, delegated, .. } = self.origin;
-        let round = Round { resumed: Arc::new(resumed), spent: self.spent };
+        let round = if self.spent { Round::Last } else { Round::Further };
+        let further = Further { resumed: Arc::new(resumed), round };
         Step::Asking(Box::pin(async move {
-            let asking = Asking {
-                request_id: &request_id,
-                seed,
-                crossing: Crossing::default(),
-                delegated,
-                round: Some(round),
-            };
+            let crossing = Crossing::default();
+            let asking =
+                Asking { request_id: &request_id, seed, crossing, delegated, further: Some(further) };
             let answer = go_on(&worker, &asking, &request, &model, &mut part).await;
             (answer, part)
         }))
