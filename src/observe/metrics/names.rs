@@ -92,6 +92,8 @@ names! {
         "Questions of the proxy's own to a model (safeguards_model, vision_model), by how they ended";
     SIDE_TOKENS: Counter "side_tokens" ["purpose", "kind"],
         "Tokens of those questions, which are in no other count";
+    VERDICTS: Counter "verdicts" ["verdict"],
+        "Tool calls that safeguards_model was to judge, by what was found";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
@@ -113,6 +115,8 @@ pub const NO_STATUS: &str = "none";
 pub const UNKNOWN: &str = "unknown";
 /// `purpose` of [`SIDE_REQUESTS`] and [`SIDE_TOKENS`].
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
+/// `verdict` of [`VERDICTS`].
+pub const VERDICT_KINDS: [&str; 3] = ["not_flagged", "flagged", "unavailable"];
 /// `kind` of [`TOKENS`] and [`SIDE_TOKENS`].
 pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
 /// `result` of [`ATTEMPTS`].
