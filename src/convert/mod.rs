@@ -40,6 +40,7 @@ mod thoughts;
 mod tools;
 mod turns;
 mod usage;
+pub mod web;
 
 pub use feed::Feed;
 pub use flow::Flow;
@@ -48,8 +49,9 @@ pub use form::Form;
 pub use hold::{CompletedCall, HeldEnd, Holds};
 pub use loss::{Loss, Losses};
 pub use profile::Profile;
-pub use recorded::Recorded;
+pub use recorded::{Recorded, Resumed};
 pub use reply::{ReplyContext, ThinkingMode, Usage};
 pub use request::{Converted, ModelSpec, request};
 pub use response::{WholeAnswer, WholeTranslator, response, response_held, response_into};
 pub use stream::{StreamTranslator, Summary, UpstreamEnd};
+pub use web::{WebTools, continued};

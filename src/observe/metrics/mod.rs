@@ -19,8 +19,8 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Ended, Failed, Judged, Lost, OfModel, OfProvider, Reload, Responded, SideTokens,
-    Status, Tokens,
+    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Lost, OfModel, OfProvider, Reload, Responded,
+    SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 use names::Name;
@@ -54,6 +54,7 @@ pub struct Metrics {
     side_requests: Family<Asked, Counter>,
     side_tokens: Family<SideTokens, Counter>,
     verdicts: Family<Judged, Counter>,
+    web_requests: Family<Carried, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
     /// Of these the one for messages that were answered, once there was one.
@@ -107,6 +108,7 @@ impl Default for Metrics {
             side_requests: add(r, &names::SIDE_REQUESTS, Family::default()),
             side_tokens: add(r, &names::SIDE_TOKENS, Family::default()),
             verdicts: add(r, &names::VERDICTS, Family::default()),
+            web_requests: add(r, &names::WEB_REQUESTS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             answered: OnceLock::new(),
@@ -119,6 +121,9 @@ impl Default for Metrics {
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         for result in names::RELOAD_RESULTS {
             metrics.reloads.get_or_create(&Reload { result }).inc_by(0);
+        }
+        for tool in names::WEB_TOOLS {
+            metrics.web_requests.get_or_create(&Carried { tool, outcome: names::WEB_OK }).inc_by(0);
         }
         for purpose in names::PURPOSES {
             let outcome = Outcome::Done.as_str();
@@ -200,6 +205,12 @@ impl Metrics {
     /// A tool call was to be judged; `verdict` is one of [`names::VERDICT_KINDS`].
     pub fn judged(&self, verdict: &'static str) {
         self.verdicts.get_or_create(&Judged { verdict }).inc();
+    }
+
+    /// A call of a web tool has ended; `error` is its code.
+    pub fn web(&self, tool: &'static str, error: Option<&'static str>) {
+        let outcome = error.unwrap_or(names::WEB_OK);
+        self.web_requests.get_or_create(&Carried { tool, outcome }).inc();
     }
 
     /// Something panicked.

@@ -94,6 +94,8 @@ names! {
         "Tokens of those questions, which are in no other count";
     VERDICTS: Counter "verdicts" ["verdict"],
         "Tool calls that safeguards_model was to judge, by what was found";
+    WEB_REQUESTS: Counter "web_requests" ["tool", "outcome"],
+        "Calls of web_search and web_fetch that models made and the proxy carried out";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
@@ -117,6 +119,10 @@ pub const UNKNOWN: &str = "unknown";
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
 /// `verdict` of [`VERDICTS`].
 pub const VERDICT_KINDS: [&str; 3] = ["not_flagged", "flagged", "unavailable"];
+/// `tool` of [`WEB_REQUESTS`].
+pub const WEB_TOOLS: [&str; 2] = ["web_search", "web_fetch"];
+/// `outcome` of [`WEB_REQUESTS`] where nothing went wrong; else it is the error's code.
+pub const WEB_OK: &str = "ok";
 /// `kind` of [`TOKENS`] and [`SIDE_TOKENS`].
 pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
 /// `result` of [`ATTEMPTS`].
