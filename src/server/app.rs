@@ -89,7 +89,7 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) known: RefCell<KnownTools>,
     pub(super) upstreams: Upstreams,
-    #[allow(dead_code, reason = "server tools will be carried out with it")]
+    /// Carries out web tools; none: they are not configured.
     pub(super) web: Option<Web>,
 }
 

@@ -23,6 +23,9 @@ use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
 use crate::observe::{Outcome, Record};
 use crate::upstream::{Crossing, Spare};
 
+/// On the requests of Claude Code's subagents.
+const AGENT: &str = "x-claude-code-agent-id";
+
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
 pub(super) async fn messages(
@@ -39,7 +42,15 @@ pub(super) async fn messages(
     };
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
-    let asking = Asking { request_id, seed: worker.ids.random(), crossing, keeping: OnceCell::new() };
+    let delegated = worker.config.extras.safeguards_model.is_some() && request.headers().contains_key(AGENT);
+    let asking = Asking {
+        request_id,
+        seed: worker.ids.random(),
+        crossing,
+        delegated,
+        keeping: OnceCell::new(),
+        round: None,
+    };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {

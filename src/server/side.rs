@@ -1,5 +1,4 @@
 //! A question of our own to a model of the configuration.
-#![allow(dead_code)] // Until the judge and the describer of images ask.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -83,7 +82,9 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         request_id: &request_id,
         seed: worker.ids.random(),
         crossing: Crossing::default(),
+        delegated: false,
         keeping: OnceCell::new(),
+        round: None,
     };
     let mut reading = Reading::of(&bytes, worker);
     let answer = match adapt::prepare(worker, &asking, &mut reading, &candidate.model, record).await? {

@@ -18,6 +18,7 @@
 mod grammar;
 mod support;
 
+mod auto_mode;
 mod capture;
 mod connect;
 mod endpoints;
@@ -63,3 +64,4 @@ mod stream;
 mod threads;
 mod threads_kill;
 mod timeouts;
+mod web_tools;
