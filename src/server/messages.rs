@@ -49,7 +49,7 @@ pub(super) async fn messages(
         crossing,
         delegated,
         keeping: OnceCell::new(),
-        round: None,
+        further: None,
     };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
