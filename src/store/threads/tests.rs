@@ -462,7 +462,6 @@ fn no_acknowledged_turn_is_lost_in_a_power_failure() {
 /// What a turn costs: `cargo test --lib cost_of_a_turn -- --ignored --nocapture`.
 #[test]
 #[ignore = "tells figures of this disk"]
-#[expect(clippy::print_stderr, reason = "tells figures")]
 fn cost_of_a_turn() {
     for (size, at_once) in [(3_000, 1), (100_000, 1), (1_000_000, 1), (3_000, 32)] {
         let dir = tempfile::tempdir().unwrap();
