@@ -28,7 +28,7 @@ fn search(up: &Upstream, engine: Engine, query: &str, asked: SearchOptions) -> R
 
 /// The answer of a service, as its documentation has it.
 fn fixture(engine: Engine) -> String {
-    let path = format!("{}/tests/fixtures/web/{}.json", env!("CARGO_MANIFEST_DIR"), engine.as_str());
+    let path = format!("{}/tests/fixtures/search/{}.json", env!("CARGO_MANIFEST_DIR"), engine.as_str());
     std::fs::read_to_string(path).unwrap()
 }
 
