@@ -89,6 +89,12 @@ static PATTERNS: LazyLock<[Vec<Regex>; 4]> = LazyLock::new(|| {
         .map(|list| list.iter().filter_map(|p| Regex::new(&format!("(?i){p}")).ok()).collect())
 });
 
+/// The words on which Claude Code compacts. It cuts by the difference where it has to compact more
+/// than once.
+pub fn too_long(prompt: u64, window: u64) -> String {
+    format!("prompt is too long: {prompt} tokens > {window} maximum")
+}
+
 /// The message for the client, if the error is an overflow.
 pub(super) fn reword(
     message: &str,
@@ -115,7 +121,7 @@ pub(super) fn reword(
         return Some(message.to_owned());
     }
     if let Some((prompt, limit)) = structured(body) {
-        return Some(format!("prompt is too long: {prompt} tokens > {limit} maximum"));
+        return Some(too_long(prompt, limit));
     }
     let [limit, prompt, output, total] = &*PATTERNS;
     let number = |patterns: &[Regex]| {
@@ -123,18 +129,14 @@ pub(super) fn reword(
     };
     let (limit, prompt, output, total) = (number(limit), number(prompt), number(output), number(total));
     match (limit, prompt.or(total)) {
-        (Some(limit), Some(size)) if size > limit && prompt.is_some() => {
-            Some(format!("prompt is too long: {size} tokens > {limit} maximum"))
-        }
+        (Some(limit), Some(size)) if size > limit && prompt.is_some() => Some(too_long(size, limit)),
         (Some(limit), _) if prompt.is_some_and(|p| p <= limit) && output.is_some() => {
             let (prompt, output) = (prompt.unwrap_or_default(), output.unwrap_or_default());
             Some(format!(
                 "input length and `max_tokens` exceed context limit: {prompt} + {output} > {limit}, decrease input length or `max_tokens` and try again"
             ))
         }
-        (Some(limit), Some(size)) if size > limit => {
-            Some(format!("prompt is too long: {size} tokens > {limit} maximum"))
-        }
+        (Some(limit), Some(size)) if size > limit => Some(too_long(size, limit)),
         _ => Some(without_numbers(message, context)),
     }
 }
@@ -150,7 +152,7 @@ fn without_numbers(message: &str, context: Option<&ReplyContext>) -> String {
     if let Some((estimate, window)) = context.and_then(|c| Some((c.input_estimate, c.context_window?)))
         && estimate > window
     {
-        return format!("prompt is too long: {estimate} tokens > {window} maximum");
+        return too_long(estimate, window);
     }
     if message.to_lowercase().starts_with("prompt is too long") {
         return message.to_owned();

@@ -28,7 +28,7 @@ const MAX_ERROR: usize = 1 << 20;
 /// A request as one model gets it: made once, asked as often as keys and second attempts allow.
 pub(super) struct Call {
     pub(super) model: Arc<Model>,
-    body: Bytes,
+    pub(super) body: Bytes,
     way: Way,
     upstream_streams: bool,
     client_streams: bool,
@@ -130,6 +130,14 @@ impl Call {
             upstream_streams,
             client_streams,
         }))
+    }
+
+    /// The window of a model whose upstream cuts what does not fit, if it is configured.
+    pub(super) fn cut_at(&self) -> Option<u64> {
+        match &self.way {
+            Way::Converted(reply) if reply.profile.cuts_prompts => reply.context_window,
+            _ => None,
+        }
     }
 
     /// The way of a streamed answer to the client.

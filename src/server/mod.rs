@@ -32,6 +32,7 @@ mod tests;
 mod tls;
 mod upstreams;
 mod whole;
+mod window;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};

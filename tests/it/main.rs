@@ -61,3 +61,4 @@ mod r34_surroundings;
 mod same_code;
 mod stream;
 mod timeouts;
+mod window;
