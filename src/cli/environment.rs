@@ -21,6 +21,10 @@ const ASSUMED_WINDOW: u64 = 1_000_000;
 /// It asks such a model for so many tokens, and keeps them, 20,000 at most, and 13,000 more free
 /// of history: it compacts when they are touched.
 const ASSUMED_OUTPUT: u64 = 32_000;
+/// What it keeps free beside an answer.
+const KEPT_FREE: u64 = 13_000;
+/// Below this window hardly anything is left beside its own prompt and what it keeps free.
+const NARROW: u64 = 40_000;
 /// Below this window that leaves a session too little: the answer gets an eighth of it.
 const ROOMY: u64 = 100_000;
 /// The names that Claude Code asks for by itself, and how it is told others.
@@ -93,6 +97,22 @@ fn size(window: Option<u64>, most: Option<u64>) -> Vec<Var> {
         vars.push((OUTPUT, output.to_string()));
     }
     vars
+}
+
+/// What to say of the model that a session begins with, if anything.
+pub(super) fn note(config: &Config, asked: Option<&str>) -> Option<String> {
+    let main = main_model(config, asked).ok()??;
+    narrow(config.route(main)?.spec.context_window?)
+}
+
+/// Said of a window in which Claude Code hardly has room to work.
+pub(super) fn narrow(window: u64) -> Option<String> {
+    (window < NARROW).then(|| {
+        format!(
+            "A context window of {window} tokens is small for Claude Code: its own prompt and tools are some 12,000, and it keeps {} free, so that it compacts often; `--tools Bash,Edit,Read` makes its prompt smaller",
+            KEPT_FREE + window / 8
+        )
+    })
 }
 
 /// The model id that a name leads to by itself or by an alias, not by default.
