@@ -137,7 +137,7 @@ pub(super) fn reword(
             ))
         }
         (Some(limit), Some(size)) if size > limit => Some(too_long(size, limit)),
-        _ => Some(without_numbers(message, context)),
+        _ => Some(without_numbers(message, limit, context)),
     }
 }
 
@@ -147,9 +147,10 @@ fn structured(body: Option<&Value>) -> Option<(u64, u64)> {
     Some((error["n_prompt_tokens"].as_u64()?, error["n_ctx"].as_u64()?))
 }
 
-/// The configuration may know the window, and the request its size.
-fn without_numbers(message: &str, context: Option<&ReplyContext>) -> String {
-    if let Some((estimate, window)) = context.and_then(|c| Some((c.input_estimate, c.context_window?)))
+/// The upstream or the configuration may know the window, and the request its size.
+fn without_numbers(message: &str, limit: Option<u64>, context: Option<&ReplyContext>) -> String {
+    if let Some((estimate, window)) =
+        context.and_then(|c| Some((c.input_estimate, limit.or(c.context_window)?)))
         && estimate > window
     {
         return too_long(estimate, window);
@@ -249,5 +250,21 @@ mod tests {
             None
         );
         assert_eq!(reword("Invalid schema", "invalid_request_error", None, None), None);
+    }
+
+    #[test]
+    fn what_the_upstream_leaves_out_is_known_here() {
+        let body = br#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"q"}]}"#;
+        let request = crate::wire::anthropic::Request::parse(body).unwrap();
+        let profile = super::super::Profile::named("generic").unwrap();
+        let spec = super::super::ModelSpec { context_window: Some(100_000), ..Default::default() };
+        let mut context = super::super::request(&request, profile, &spec).unwrap().reply;
+        context.input_estimate = 120_000;
+        let told = |message| reword(message, "1261", None, Some(&context)).unwrap();
+        assert_eq!(told("Prompt exceeds max length"), too_long(120_000, 100_000));
+        assert_eq!(told("Range of input length should be [1, 98304]"), too_long(120_000, 98_304));
+        // The estimate says that it fits: it is wrong, and not repeated.
+        let larger = "Range of input length should be [1, 129024]";
+        assert_eq!(told(larger), format!("prompt is too long: {larger}"));
     }
 }

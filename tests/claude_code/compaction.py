@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from overflow import SUMMARY
-from stage import MODEL, binary, results_of, scenario, text_of
+from stage import KEY, MODEL, Proxy, binary, provider, scenario, text_of
 from upstream import Seen, call, either, error, usage
 
 # A tokenizer of its own, neither bytes / 4 nor o200k.
@@ -30,9 +30,10 @@ def tokens(seen: Seen) -> int:
 class Windowed:
     """An upstream with a window, and a model that reads file after file until it has been made to compact often enough."""
 
-    def __init__(self, t, window: int, reads: int, *, compactions: int, at_once=lambda n: 1, cuts: bool = False, turns=()) -> None:
+    def __init__(self, t, window: int, reads: int, *, compactions: int, at_once=lambda n: 1, cuts: bool = False, tells: bool = True,
+                 turns=()) -> None:
         self.t, self.window, self.compactions, self.at_once, self.cuts = t, window, compactions, at_once, cuts
-        self.turns = list(turns)                # after so many reads in all it stops, and the user has to go on
+        self.tells, self.turns = tells, list(turns)                # after so many reads in all it stops, and the user has to go on
         self.kinds, self.sizes, self.over, self.asked = [], [], [], 0
         self.reads, self.random = reads, random.Random(window)
 
@@ -59,7 +60,7 @@ class Windowed:
                          "reduce the length of the input prompt or the number of requested output tokens.", "BadRequestError", code=400)
         if size > self.window:
             self.over.append((size, most))      # and what is cut is not told
-        use = usage(min(size, self.window), 300)
+        use = self.tells and usage(min(size, self.window), 300)
         if compacts:
             return either(f"<analysis>Reads.</analysis>\n<summary>{SUMMARY}</summary>", use=use)(seen)
         if self.kinds[-1] == "side":
@@ -121,6 +122,12 @@ def compacts_within_128k(t):
     grows(t, 131_072, 9000, model="default", compactions=1, at_once=lambda n: 2 if n > 6 else 1)
 
 
+@scenario
+def compacts_by_the_estimate(t):
+    """An upstream that tells no usage: Claude Code counts with what the proxy estimates."""
+    grows(t, 65_536, 4000, compactions=1, tells=False)
+
+
 @scenario(long=True)
 def compacts_within_200k(t):
     grows(t, 200_000, 9000, compactions=2)
@@ -143,3 +150,19 @@ def refused_before_it_is_cut(t):
     # What is not certain to be too long is asked: here up to an eighth, by the model's own count.
     assert window < max(size for size, _ in up.sizes) <= window * 9 // 8 + 1000, up.sizes
     assert up.kinds.count("compact") == 1 and "prompt is too long" in t.proxy.text(), (up.kinds, t.proxy.text()[-1500:])
+
+
+@scenario
+def goes_on_with_a_smaller_model(t):
+    """The variables tell the window of the model that a session begins with. In a smaller one the upstream's refusal does it."""
+    models = [{"id": MODEL, "context_window": 200_000}, {"id": "small", "context_window": 100_000}]
+    t.proxy = t.enter(Proxy({"ak": KEY, "providers": [provider(t.up.url, *models, profile="vllm")]}))
+    up = Windowed(t, 200_000, 9000, compactions=1, turns=(13,))
+    t.up.play(up)
+    env = environment(t)
+    s = t.claude("Read all files.", env=env)
+    assert s.answer == "So far so good." and up.sizes[-1][0] > 110_000, (s.answer, up.sizes)
+    up.window = 100_000
+    s = t.claude("Go on.", "--resume", s.result["session_id"], env={**env, "ANTHROPIC_MODEL": "small"}, model="small")
+    assert s.answer == "All is read." and {r.body["model"] for r in t.up.seen} == {MODEL, "small"}, (s.answer, up.kinds, up.sizes)
+    assert up.kinds[-1] == "read" and up.sizes[-1][0] < 100_000 and up.over, (up.kinds, up.sizes, up.over)
