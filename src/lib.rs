@@ -3,7 +3,7 @@
 //! Layers, arrows one way; a module imports its own layer and layers to its right:
 //!
 //! ```text
-//! cli  ->  server  ->  upstream  ->  config  ->  convert  ->  wire
+//! cli  ->  server  ->  web  ->  upstream  ->  config  ->  convert  ->  wire
 //!               observe (leaf: log and metric names; used by server, upstream, cli)
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! | [`wire`] | what do the bytes say? framing and types of both protocols, no policy |
 //! | [`convert`] | what does it mean on the other side? the product: pure, synchronous, no I/O |
 //! | [`config`] | what did the user ask for? config.json, checked and immutable |
+//! | [`web`] | what does the web say? a search, or a page from anywhere but from near |
 //! | [`upstream`] | one HTTP exchange with a provider |
 //! | [`server`] | Anthropic's HTTP surface |
 //! | [`cli`] | one file per command |
@@ -27,4 +28,5 @@ pub mod demo;
 pub mod observe;
 pub mod server;
 pub mod upstream;
+pub mod web;
 pub mod wire;

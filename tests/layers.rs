@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "web", "upstream", "config", "convert", "wire", "observe"]),
     ("demo", &[]),
-    ("server", &["upstream", "config", "convert", "wire", "observe"]),
+    ("server", &["web", "upstream", "config", "convert", "wire", "observe"]),
+    ("web", &["upstream", "config"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
     ("convert", &["wire"]),

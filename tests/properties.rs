@@ -3,7 +3,7 @@
 
 mod support;
 
-use claude_proxy::convert::{self, Converted, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use claude_proxy::convert::{self, Converted, ModelSpec, Profile, ReplyContext, ThinkingMode, UpstreamEnd};
 use claude_proxy::wire::anthropic::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,6 +130,30 @@ proptest! {
             prop_assert_eq!(gathered(&events, "thinking_delta", "thinking"), said_thoughts);
             let strip = |s: &str| s.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             prop_assert_eq!(strip(&gathered(&events, "text_delta", "text")), strip(&said_text));
+        }
+    }
+
+    /// What is recorded of a stream is what a client that does not stream gets as `content`; and
+    /// recording changes no byte of the stream.
+    #[test]
+    fn what_is_recorded_is_the_message(script in prop::collection::vec(said(), 0..8), mode in 0..3, finish in 0..2) {
+        let mode = [ThinkingMode::Off, ThinkingMode::Show, ThinkingMode::Omit][mode as usize];
+        let finish = ["\"stop\"", "\"length\""][finish as usize];
+        let bytes = String::from_utf8(stream(&script)).unwrap().replace("\"stop\"", finish).into_bytes();
+        let plain = context("generic", mode);
+        let recording = ReplyContext { record: true, ..plain.clone() };
+        let silent = pump::stream(plain, &[&bytes]);
+        prop_assert_eq!(&silent.recorded, &None);
+        let streamed = pump::stream(recording.clone(), &[&bytes]);
+        prop_assert_eq!(&silent.bytes, &streamed.bytes);
+        let mut fold = convert::Fold::new(recording);
+        fold.take(&bytes).unwrap();
+        let whole = fold.finish(UpstreamEnd::DoneMarker).unwrap();
+        let message: Value = serde_json::from_slice(&whole.body).unwrap();
+        for recorded in [streamed.recorded, whole.recorded] {
+            let recorded = recorded.unwrap();
+            prop_assert_eq!(&Value::String(recorded.id), &message["id"]);
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&recorded.content).unwrap(), &message["content"]);
         }
     }
 

@@ -158,6 +158,7 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         web_search,
         web_fetch,
         web_fetch_private_hosts,
+        web_fetch_proxies: _,
         threads,
     } = extras;
     let new = &new.extras;

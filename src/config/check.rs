@@ -87,7 +87,7 @@ fn config(
         }
     }
     let ids = models.ids();
-    let extras = extras::read(&file, &ids, dir, &mut models.keys, findings);
+    let extras = extras::read(&file, &ids, dir, env, &mut models.keys, findings);
     let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     models.fallbacks.check(&ids, findings);
     if let Some(default) = file.default_model.as_ref().filter(|d| !ids.contains(&d.value)) {

@@ -1,12 +1,15 @@
 //! What the proxy does itself where the upstream cannot: each is off unless configured.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::code::Code;
+use super::expand::Env;
 use super::file::{self, File};
 use super::finding::Findings;
 use super::keys::Key;
+use super::proxy::{self, Proxies, Proxy};
 use super::read::At;
 use super::route::known;
 use super::suggest::did_you_mean;
@@ -28,6 +31,8 @@ pub struct Extras {
     /// Hosts that `web_fetch` may reach at private addresses, in lower case, with a port if only
     /// that one is meant.
     pub web_fetch_private_hosts: Vec<String>,
+    /// Who is asked for tunnels to what `web_fetch` fetches.
+    pub web_fetch_proxies: Proxies,
     /// Conversations of the `thread` field are kept.
     pub threads: Option<Threads>,
 }
@@ -41,6 +46,8 @@ pub struct WebSearch {
     pub key: Secret,
     /// Without a `/` at its end.
     pub base_url: String,
+    /// Who is asked for a tunnel to it; none: it is asked directly.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// The APIs of search services that are known.
@@ -96,6 +103,7 @@ pub(super) fn read(
     file: &File,
     ids: &[String],
     dir: &Path,
+    env: Env<'_>,
     keys: &mut Vec<Key>,
     findings: &mut Findings,
 ) -> Extras {
@@ -115,18 +123,31 @@ pub(super) fn read(
         findings.add(Code::NoEffect, at.spot(), message, "set `web_fetch` to true, or remove it");
     }
     let private = private.map(|at| at.value.iter());
+    let proxies = file.web_fetch.as_ref().filter(|_| web_fetch).map(|at| {
+        Proxies::from_environment(env).unwrap_or_else(|(name, why)| {
+            let message = format!("environment variable `{name}`, the proxy for `{}`, {why}", at.path);
+            findings.add(Code::BadUrl, at.spot(), message, "");
+            Proxies::default()
+        })
+    });
     Extras {
         safeguards_model: model(&file.safeguards_model, findings),
         vision_model: model(&file.vision_model, findings),
         pdf_text: file.pdf_text.as_ref().is_some_and(|at| at.value),
-        web_search: file.web_search.as_ref().and_then(|at| web_search(at, keys, findings)),
+        web_search: file.web_search.as_ref().and_then(|at| web_search(at, env, keys, findings)),
         web_fetch,
         web_fetch_private_hosts: private.into_iter().flatten().filter_map(|at| host(at, findings)).collect(),
+        web_fetch_proxies: proxies.unwrap_or_default(),
         threads: file.threads.as_ref().and_then(|at| threads(&at.value, dir, findings)),
     }
 }
 
-fn web_search(at: &At<file::WebSearch>, keys: &mut Vec<Key>, findings: &mut Findings) -> Option<WebSearch> {
+fn web_search(
+    at: &At<file::WebSearch>,
+    env: Env<'_>,
+    keys: &mut Vec<Key>,
+    findings: &mut Findings,
+) -> Option<WebSearch> {
     let search = &at.value;
     let name = search.provider.as_ref()?;
     let engine = Engine::ALL.into_iter().find(|e| e.as_str() == name.value);
@@ -143,36 +164,38 @@ fn web_search(at: &At<file::WebSearch>, keys: &mut Vec<Key>, findings: &mut Find
         provider::check_header_value(&key.value, &format!("`{}`", key.path), key.spot(), findings);
     }
     let key = search.api_key.as_ref().map(|at| Secret::new(at.value.clone())).unwrap_or_default();
-    let home = match &search.base_url {
-        Some(base) => match url::base(&base.value) {
-            Ok(read) => {
-                if !read.encrypted && network::is_public(&read.host) && search.api_key.is_some() {
-                    let message = format!(
-                        "`{}` is plain http to a public host: the key can be read on the way",
-                        base.path
-                    );
-                    findings.add(Code::PlainHttp, base.spot(), message, "use https");
-                }
-                Some(read.url)
-            }
-            Err((why, help)) => {
-                findings.add(Code::BadUrl, base.spot(), format!("`{}` {why}", base.path), help);
-                return None;
-            }
-        },
-        None => engine.home().map(str::to_owned),
-    };
-    let Some(base_url) = home else {
+    let written = search.base_url.as_ref();
+    let Some(base_url) = written.map(|at| at.value.as_str()).or(engine.home()) else {
         let message = format!("missing key `base_url` in {}: a SearXNG has no common address", at.path);
         findings.add(Code::MissingKey, at.spot(), message, "");
         return None;
     };
+    let (spot, path) = written.map_or((at.spot(), &at.path), |base| (base.spot(), &base.path));
+    let base = match url::base(base_url) {
+        Ok(base) => base,
+        Err((why, help)) => {
+            findings.add(Code::BadUrl, spot, format!("`{path}` {why}"), help);
+            return None;
+        }
+    };
+    if !base.encrypted && network::is_public(&base.host) && search.api_key.is_some() {
+        let message = format!("`{path}` is plain http to a public host: the key can be read on the way");
+        findings.add(Code::PlainHttp, spot, message, "use https");
+    }
     if engine != Engine::SearXng && search.api_key.as_ref().is_none_or(|at| at.value.is_empty()) {
         let message = format!("missing key `api_key` in {}: {} wants one", at.path, engine.as_str());
         findings.add(Code::MissingKey, at.spot(), message, "");
         return None;
     }
-    Some(WebSearch { engine, key, base_url })
+    let proxy = match proxy::from_environment(&base, env) {
+        Ok(proxy) => proxy.map(Arc::new),
+        Err((name, why)) => {
+            let message = format!("environment variable `{name}`, the proxy for `{path}`, {why}");
+            findings.add(Code::BadUrl, spot, message, "");
+            return None;
+        }
+    };
+    Some(WebSearch { engine, key, base_url: base.url, proxy })
 }
 
 /// `HOST` or `HOST:PORT`.

@@ -46,7 +46,7 @@ pub use file::keys;
 pub use finding::{Finding, Severity};
 pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
-pub use proxy::{Proxy, authority};
+pub use proxy::{Proxies, Proxy, authority};
 pub use roots::Roots;
 pub use secret::Secret;
 
@@ -216,8 +216,10 @@ impl Config {
             let proxy = m.provider.proxy.iter().flat_map(|proxy| proxy.secrets());
             headers.map(|(_, value)| value).chain(&m.provider.keys).chain(proxy)
         });
-        let search = self.extras.web_search.iter().map(|search| &search.key);
-        self.ak.iter().chain(search).chain(theirs)
+        let search = self.extras.web_search.iter();
+        let search = search.flat_map(|s| s.proxy.iter().flat_map(|p| p.secrets()).chain([&s.key]));
+        let fetch = self.extras.web_fetch_proxies.secrets();
+        self.ak.iter().chain(search).chain(fetch).chain(theirs)
     }
 
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.

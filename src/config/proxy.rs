@@ -1,6 +1,7 @@
 //! `proxy_url` and the proxies of the environment.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -136,23 +137,70 @@ pub(super) fn from_environment(
     base: &Base,
     env: Env<'_>,
 ) -> Result<Option<Proxy>, (&'static str, &'static str)> {
+    let Some((name, url)) = named(base.encrypted, env) else { return Ok(None) };
+    let port = base.port.unwrap_or(if base.encrypted { 443 } else { 80 });
+    if is_direct(&base.host, port, &exceptions(env)) {
+        return Ok(None);
+    }
+    parse(name, &url).map(Some)
+}
+
+/// The variable that counts, and its value.
+fn named(encrypted: bool, env: Env<'_>) -> Option<(&'static str, String)> {
     let set = |name: &str| env(name).ok().filter(|value| !value.trim().is_empty());
-    let names: &[&str] = match (base.encrypted, set("REQUEST_METHOD")) {
+    let names: &[&str] = match (encrypted, set("REQUEST_METHOD")) {
         (true, _) => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
         (false, None) => &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
         (false, Some(_)) => &["http_proxy", "all_proxy", "ALL_PROXY"],
     };
-    let Some((name, url)) = names.iter().find_map(|name| Some((*name, set(name)?))) else { return Ok(None) };
-    let port = base.port.unwrap_or(if base.encrypted { 443 } else { 80 });
-    let listed = ["no_proxy", "NO_PROXY"].iter().find_map(|name| set(name));
-    if network::is_loopback(&base.host)
-        || listed.is_some_and(|list| NoProxy::new(&list).lists(&base.host, port))
-    {
-        return Ok(None);
-    }
+    names.iter().find_map(|name| Some((*name, set(name)?)))
+}
+
+/// `no_proxy`; empty if it is not set.
+fn exceptions(env: Env<'_>) -> String {
+    let set = |name: &&str| env(name).ok().filter(|value| !value.trim().is_empty());
+    ["no_proxy", "NO_PROXY"].iter().find_map(set).unwrap_or_default()
+}
+
+fn is_direct(host: &str, port: u16, exceptions: &str) -> bool {
+    network::is_loopback(host) || NoProxy::new(exceptions).lists(host, port)
+}
+
+fn parse(name: &'static str, url: &str) -> Result<Proxy, (&'static str, &'static str)> {
     let url = url.trim();
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    Proxy::parse(&url, name).map(Some).map_err(|why| (name, why))
+    Proxy::parse(&url, name).map_err(|why| (name, why))
+}
+
+/// The proxies of the environment, for URLs that are not known yet. The same rules as for
+/// providers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    https: Option<Arc<Proxy>>,
+    http: Option<Arc<Proxy>>,
+    exceptions: String,
+}
+
+impl Proxies {
+    /// Those that the environment names. The error is the variable and what is wrong with it.
+    pub fn from_environment(env: Env<'_>) -> Result<Self, (&'static str, &'static str)> {
+        let of = |encrypted| {
+            let found = named(encrypted, env).map(|(name, url)| parse(name, &url));
+            found.transpose().map(|proxy| proxy.map(Arc::new))
+        };
+        Ok(Self { https: of(true)?, http: of(false)?, exceptions: exceptions(env) })
+    }
+
+    /// Who is asked for a tunnel to a host (without brackets); none: it is asked directly.
+    pub fn to(&self, encrypted: bool, host: &str, port: u16) -> Option<&Arc<Proxy>> {
+        let proxy = if encrypted { &self.https } else { &self.http };
+        proxy.as_ref().filter(|_| !is_direct(host, port, &self.exceptions))
+    }
+
+    /// What must not be written anywhere.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.https.iter().chain(&self.http).flat_map(|proxy| proxy.secrets())
+    }
 }
 
 #[cfg(test)]

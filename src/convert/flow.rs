@@ -2,7 +2,9 @@
 
 use super::feed::Feed;
 use super::form::Form;
+use super::hold::HeldEnd;
 use super::native::Relay;
+use super::recorded::Recorded;
 use super::stream::{Summary, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
 
@@ -104,11 +106,35 @@ impl Flow {
         }
     }
 
+    /// The answer's end, which may be held although the upstream is done. None: it passes as it is.
+    pub fn held_end(&mut self) -> Option<&mut dyn HeldEnd> {
+        match self {
+            Self::Translated(feed) => Some(feed.translator.held_end()),
+            Self::Passed(_) => None,
+        }
+    }
+
+    /// The upstream is done, and the answer's end is held.
+    pub fn is_held(&self) -> bool {
+        match self {
+            Self::Translated(feed) => feed.translator.is_held(),
+            Self::Passed(_) => false,
+        }
+    }
+
     /// Appends the one `error` event; nothing may follow it.
     pub fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         match self {
             Self::Translated(feed) => feed.translator.fail(error, out),
             Self::Passed(relay) => relay.fail(error, out),
+        }
+    }
+
+    /// What a translated answer said, once all its blocks are complete: see [`Recorded`].
+    pub fn recorded(&self) -> Option<Recorded> {
+        match self {
+            Self::Translated(feed) => feed.translator.recorded(),
+            Self::Passed(_) => None,
         }
     }
 

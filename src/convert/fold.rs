@@ -70,4 +70,13 @@ impl Fold {
     pub fn finish(self, end: UpstreamEnd) -> Result<WholeAnswer, ApiError> {
         self.translator.finish(end)
     }
+
+    /// As [`Fold::finish`], where [`ReplyContext::holds`] holds the end of the answer.
+    ///
+    /// # Errors
+    /// As [`Fold::finish`].
+    pub fn close(mut self, end: UpstreamEnd) -> Result<WholeTranslator, ApiError> {
+        self.translator.close(end)?;
+        Ok(self.translator)
+    }
 }

@@ -1,6 +1,7 @@
 //! What the conversion of an answer has to know of its request.
 
 use super::Profile;
+use super::hold::Holds;
 
 /// Whether the client gets to see reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct ReplyContext {
     pub history_ids: Vec<u64>,
     /// The request has `safeguards`: the answer carries `safeguard_results`.
     pub safeguards: bool,
+    /// What the end of the answer waits for; the caller sets it.
+    pub holds: Holds,
     /// Estimate of the prompt in tokens; at least 1.
     pub input_estimate: u64,
     /// `max_tokens` as it was sent upstream, for errors about it; 0: not known.
@@ -55,6 +58,8 @@ pub struct ReplyContext {
     pub context_window: Option<u64>,
     /// Source of ids. Two exchanges must not have the same; set it from a random source.
     pub seed: u64,
+    /// The answer is recorded as content blocks: see [`super::Recorded`].
+    pub record: bool,
     /// How many characters of the answer's text [`super::Summary::preview`] keeps.
     pub preview_chars: usize,
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::body::Body;
+use super::hold::Holds;
 use super::loss::Losses;
 use super::media::Media;
 use super::messages::{Messages, Stats};
@@ -132,10 +133,17 @@ pub fn request(
         tool_names: names.into_renamed(),
         history_ids: stats.history_ids,
         safeguards: request.safeguards,
+<<<<<<< HEAD
         input_estimate,
         max_tokens: fit.unwrap_or(max_tokens),
+=======
+        holds: Holds::default(),
+        input_estimate: super::count::estimate(text_bytes, stats.media),
+        max_tokens,
+>>>>>>> main
         context_window: model.context_window,
         seed: 0,
+        record: false,
         preview_chars: 0,
     };
     Ok(Converted {

@@ -1,5 +1,6 @@
 //! Where an answer goes: events of a stream, or one whole message.
 
+use super::recorded::{Recorded, Recording};
 use super::reply::{ReplyContext, Usage};
 use super::usage;
 use crate::wire::json::{JsonStr, Piece, Pieces, write_str, write_u64};
@@ -20,6 +21,8 @@ pub(super) struct Ending<'e> {
     /// With `refusal`: the upstream's words for it.
     pub(super) explanation: Option<&'e str>,
     pub(super) usage: Usage,
+    /// The value of `safeguard_results`, where somebody judges.
+    pub(super) safeguard_results: Option<&'e str>,
 }
 
 /// Takes the answer piece by piece: one block at a time, in order.
@@ -39,10 +42,13 @@ pub(super) trait Sink {
     fn close(&mut self, whole: bool, out: &mut Vec<u8>);
     /// The message ends.
     fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>);
+    /// The answer so far, if [`ReplyContext::record`] asked for it; no block is open. `out` is
+    /// what all the others wrote to.
+    fn recorded(&self, out: &[u8]) -> Option<Recorded>;
 }
 
-const UNSUPPORTED: &[u8] =
-    b",\"safeguard_results\":[{\"type\":\"dangerous_tool_use\",\"status\":{\"type\":\"unsupported\"}}]";
+/// Nobody judges the calls: never say that they were not flagged.
+const UNSUPPORTED: &str = r#"[{"type":"dangerous_tool_use","status":{"type":"unsupported"}}]"#;
 
 /// Appends `"stop_reason":..,"stop_sequence":..` and what belongs to them.
 fn write_stop(ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
@@ -56,8 +62,8 @@ fn write_stop(ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
         out.push(b'}');
     }
     if context.safeguards {
-        // Nobody judged the calls: never say that they were not flagged.
-        out.extend_from_slice(UNSUPPORTED);
+        out.extend_from_slice(b",\"safeguard_results\":");
+        out.extend_from_slice(ending.safeguard_results.unwrap_or(UNSUPPORTED).as_bytes());
     }
 }
 
@@ -75,9 +81,16 @@ pub(super) struct Events {
     index: u64,
     /// What every delta of the open block begins with.
     prefix: Vec<u8>,
+    /// The same as blocks, if somebody needs them.
+    recording: Option<Box<Recording>>,
 }
 
 impl Events {
+    /// Bytes that are recorded.
+    pub(super) fn retained(&self) -> usize {
+        self.recording.as_ref().map_or(0, |recording| recording.retained())
+    }
+
     fn opened(&mut self, delta: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"}}\n\n");
         self.prefix.clear();
@@ -96,10 +109,22 @@ impl Events {
         write_u64(self.index, out);
         out.extend_from_slice(b",\"content_block\":{\"type\":");
     }
+
+    fn stop(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b"}\n\n");
+        self.index += 1;
+    }
 }
 
 impl Sink for Events {
     fn start(&mut self, id: &str, context: &ReplyContext, out: &mut Vec<u8>) {
+        if context.record {
+            self.recording = Some(Box::new(Recording::new(id)));
+        }
         out.extend_from_slice(
             b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":",
         );
@@ -112,6 +137,9 @@ impl Sink for Events {
     }
 
     fn open(&mut self, kind: Kind, out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.open(kind, out));
+        }
         self.begin(out);
         if kind == Kind::Thinking {
             out.extend_from_slice(b"\"thinking\",\"thinking\":\"\",\"signature\":\"\"");
@@ -123,6 +151,9 @@ impl Sink for Events {
     }
 
     fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.open_tool(id, name, out));
+        }
         self.begin(out);
         out.extend_from_slice(b"\"tool_use\",\"id\":");
         write_str(id, out);
@@ -140,12 +171,18 @@ impl Sink for Events {
         if out.len() == content {
             out.truncate(start);
         } else {
+            if let (Some(recording), Some(inner)) = (&mut self.recording, out.get(content..)) {
+                recording.add(|message, out| message.delta(out, |out| out.extend_from_slice(inner)));
+            }
             out.extend_from_slice(b"\"}}\n\n");
         }
         result
     }
 
     fn close_thinking(&mut self, signature: &str, out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.close_thinking(signature, out));
+        }
         out.extend_from_slice(
             b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
         );
@@ -153,16 +190,14 @@ impl Sink for Events {
         out.extend_from_slice(b",\"delta\":{\"type\":\"signature_delta\",\"signature\":");
         write_str(signature, out);
         out.extend_from_slice(b"}}\n\n");
-        self.close(true, out);
+        self.stop(out);
     }
 
-    fn close(&mut self, _whole: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":",
-        );
-        write_u64(self.index, out);
-        out.extend_from_slice(b"}\n\n");
-        self.index += 1;
+    fn close(&mut self, whole: bool, out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.close(whole, out));
+        }
+        self.stop(out);
     }
 
     fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
@@ -171,6 +206,10 @@ impl Sink for Events {
         out.extend_from_slice(b"},\"usage\":");
         usage::write(&ending.usage, out);
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    }
+
+    fn recorded(&self, _: &[u8]) -> Option<Recorded> {
+        self.recording.as_ref().map(|recording| recording.recorded())
     }
 }
 
@@ -183,6 +222,10 @@ pub(super) struct Message {
     arguments: Vec<u8>,
     kind: Option<Kind>,
     blocks: usize,
+    /// The message's id, if it is recorded, and where its content begins and ends in the output.
+    id: Option<String>,
+    content: usize,
+    end: Option<usize>,
 }
 
 impl Message {
@@ -208,6 +251,8 @@ impl Sink for Message {
         out.extend_from_slice(b",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
         write_str(&context.model, out);
         out.extend_from_slice(b",\"content\":[");
+        self.id = context.record.then(|| id.to_owned());
+        self.content = out.len();
     }
 
     fn open(&mut self, kind: Kind, out: &mut Vec<u8>) {
@@ -258,11 +303,18 @@ impl Sink for Message {
     }
 
     fn end(&mut self, ending: &Ending<'_>, context: &ReplyContext, out: &mut Vec<u8>) {
+        self.end = Some(out.len());
         out.extend_from_slice(b"],");
         write_stop(ending, context, out);
         out.extend_from_slice(b",\"usage\":");
         usage::write(&ending.usage, out);
         out.push(b'}');
+    }
+
+    fn recorded(&self, out: &[u8]) -> Option<Recorded> {
+        let id = self.id.clone()?;
+        let blocks = out.get(self.content..self.end.unwrap_or(out.len()))?;
+        Some(Recorded { id, content: [b"[", blocks, b"]"].concat() })
     }
 }
 

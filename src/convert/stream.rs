@@ -1,9 +1,12 @@
 //! Streamed answers: Chat Completions chunks in, Messages events out.
 
+use super::hold::HeldEnd;
 use super::loss::Losses;
 use super::machine::Machine;
+use super::recorded::Recorded;
 use super::reply::{ReplyContext, Usage};
-use super::sink::Events;
+use super::response::{MAX_WHOLE, too_large};
+use super::sink::{Events, Sink};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// How the upstream's stream came to its end.
@@ -49,7 +52,11 @@ impl StreamTranslator {
     /// The upstream's error, or a limit that was passed. Before [`StreamTranslator::started`] it
     /// can still be an HTTP answer; afterwards pass it to [`StreamTranslator::fail`].
     pub fn push(&mut self, name: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-        self.machine.push(name, data, out)
+        self.machine.push(name, data, out)?;
+        if self.machine.sink().retained() > MAX_WHOLE {
+            return Err(too_large());
+        }
+        Ok(())
     }
 
     /// Takes a whole Chat Completion instead: the upstream did not stream. Follow with `finish`.
@@ -83,6 +90,16 @@ impl StreamTranslator {
         self.machine.finish(end, out)
     }
 
+    /// The end is held: see [`StreamTranslator::held_end`].
+    pub fn is_held(&self) -> bool {
+        self.machine.is_held()
+    }
+
+    /// Its end, which may be held: then [`StreamTranslator::finish`] appended all but that.
+    pub fn held_end(&mut self) -> &mut dyn HeldEnd {
+        &mut self.machine
+    }
+
     /// Appends the whole answer to a request with `max_tokens: 0`.
     pub fn finish_empty(&mut self, out: &mut Vec<u8>) {
         self.machine.finish_empty(out);
@@ -106,7 +123,13 @@ impl StreamTranslator {
 
     /// Bytes held: bounded, whatever the upstream sends.
     pub fn retained(&self) -> usize {
-        self.machine.retained()
+        self.machine.retained() + self.machine.sink().retained()
+    }
+
+    /// What the answer said, once all its blocks are complete; none unless
+    /// [`ReplyContext::record`] asked for it.
+    pub fn recorded(&self) -> Option<Recorded> {
+        self.machine.sink().recorded(&[])
     }
 
     /// What the answer was so far.

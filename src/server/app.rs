@@ -31,6 +31,7 @@ use crate::observe::{Capture, Metrics};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
+use crate::web::{self, Web};
 use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 
 /// What workers are made of: all that a configuration brings, and what all threads share.
@@ -38,6 +39,8 @@ use crate::wire::anthropic::{ApiError, ErrorKind, KnownTools};
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) transports: Transports,
+    /// For `web_search` and `web_fetch`; none: neither is configured.
+    pub(super) web: Option<web::Setup>,
     /// What clients are shown; none: they speak plain HTTP. The same in all generations.
     pub(super) certificate: Option<Certificate>,
     pub(super) key: Option<Key>,
@@ -57,11 +60,13 @@ impl Shared {
     /// What a new configuration makes of it.
     pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
         let transports = Transports::new(config.providers(), Some(&self.transports))?;
+        let web = web::Setup::new(&config, &transports, self.web.as_ref())?;
         if let (Some(certificate), Some(identity)) = (&self.certificate, &config.tls) {
             certificate.replace(identity);
         }
         Ok(Self {
             transports,
+            web,
             key: config.ak.as_ref().map(Key::new),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
@@ -81,6 +86,8 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) known: RefCell<KnownTools>,
     pub(super) upstreams: Upstreams,
+    #[allow(dead_code, reason = "server tools will be carried out with it")]
+    pub(super) web: Option<Web>,
 }
 
 /// What all threads share is read as the worker's own.
@@ -103,6 +110,7 @@ impl Worker {
     pub(super) fn new(shared: Shared, generation: u64, before: Option<&Self>) -> Self {
         Self {
             upstreams: Upstreams::new(&shared, before.map(|b| &b.upstreams)),
+            web: shared.web.as_ref().map(Web::new),
             meters: Meters::new(&shared.config, &shared.metrics),
             generation,
             ids: Ids::default(),

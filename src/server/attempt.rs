@@ -11,7 +11,8 @@ use super::app::Worker;
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::source::{Opened, Source};
-use super::whole;
+use super::whole::{self, Held, Read};
+use super::work::Works;
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
@@ -54,6 +55,8 @@ pub(super) enum Prepared {
 pub(super) enum Answered {
     /// All of it.
     Whole(WholeAnswer, Headers),
+    /// All of it, but for an end that waits for work of ours.
+    Held(Box<Held>, Headers),
     /// Its first events.
     Stream(Box<Opened>, Headers),
 }
@@ -132,12 +135,19 @@ impl Call {
         }))
     }
 
+<<<<<<< HEAD
     /// The window of a model whose upstream cuts what does not fit, if it is configured.
     pub(super) fn cut_at(&self) -> Option<u64> {
         match &self.way {
             Way::Converted(reply) if reply.profile.cuts_prompts => reply.context_window,
             _ => None,
         }
+=======
+    /// What the end of an answer to it waits for.
+    #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
+    fn works(&self) -> Option<Box<Works>> {
+        None
+>>>>>>> main
     }
 
     /// The way of a streamed answer to the client.
@@ -173,7 +183,7 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let source = Source::new(worker, provider, &record.request_id, answer, flow);
+        let source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
         let opened = source.open().await.map_err(failed)?;
         return Ok(Answered::Stream(Box::new(opened), headers));
     }
@@ -183,7 +193,13 @@ pub(super) async fn attempt(
         Way::Passed(_) => whole::pass(worker, provider, answer, record).await,
     };
     let whole = whole.inspect_err(|_| worker.meters.fault(&call.model.provider, FaultStage::Body));
-    whole.map(|whole| Answered::Whole(whole, headers)).map_err(failed)
+    match whole.map_err(failed)? {
+        Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
+        Read::Held(translator) => {
+            let held = Held { translator, works: call.works(), provider: Arc::clone(provider) };
+            Ok(Answered::Held(Box::new(held), headers))
+        }
+    }
 }
 
 /// Waits for the head of an answer; its errors in Anthropic's words.

@@ -38,6 +38,8 @@ pub(super) struct Phase {
     pub(super) committed: bool,
     /// `finish_reason` has come.
     pub(super) finished: bool,
+    /// The upstream is done: only we are waited for.
+    pub(super) held: bool,
 }
 
 #[derive(Debug)]
@@ -98,10 +100,11 @@ impl Clocks {
 
     /// Each clock that runs: when it is due, and what for.
     fn running(&self, phase: Phase) -> impl Iterator<Item = (Instant, Due)> {
-        let first = (!self.eventful)
+        let heard = self.heard.filter(|_| !phase.held);
+        let first = (!self.eventful && !phase.held)
             .then(|| (self.began + self.first_event_limit, Due::FirstEvent(self.first_event_limit)));
-        let settled = self.heard.filter(|_| phase.finished).map(|t| (t + SETTLED, Due::Settled));
-        let idle = self.heard.map(|t| (t + self.idle, Due::Idle(self.idle)));
+        let settled = heard.filter(|_| phase.finished).map(|t| (t + SETTLED, Due::Settled));
+        let idle = heard.map(|t| (t + self.idle, Due::Idle(self.idle)));
         let commit = (!phase.committed).then(|| (self.head + GRACE, Due::Commit));
         let ping = (phase.committed && !self.ping.is_zero()).then(|| (self.sent + self.ping, Due::Ping));
         // In this order: what ends the stream before what keeps it going.
@@ -144,7 +147,7 @@ mod tests {
     /// What is due next, and after how many seconds.
     async fn next(clocks: &mut Clocks, committed: bool, finished: bool) -> (u64, Due) {
         let now = Instant::now();
-        let due = poll_fn(|cx| clocks.poll(Phase { committed, finished }, cx)).await;
+        let due = poll_fn(|cx| clocks.poll(Phase { committed, finished, held: false }, cx)).await;
         ((now.elapsed().as_secs_f64()).round() as u64, due)
     }
 
@@ -187,6 +190,20 @@ mod tests {
         clocks.event();
         clocks.send();
         assert_eq!(next(&mut clocks, true, true).await, (5, Due::Settled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_end_has_nothing_but_pings() {
+        let mut clocks = clocks();
+        clocks.hear();
+        clocks.send();
+        let phase = Phase { committed: true, finished: true, held: true };
+        for _ in 0..40 {
+            let now = Instant::now();
+            assert_eq!(poll_fn(|cx| clocks.poll(phase, cx)).await, Due::Ping);
+            assert_eq!(now.elapsed().as_secs(), 15);
+            clocks.send();
+        }
     }
 
     #[tokio::test(start_paused = true)]

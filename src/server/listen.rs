@@ -23,6 +23,7 @@ use crate::observe::Capture;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
+use crate::web;
 
 /// `/ready` says no for this long before the listener closes: load balancers that probe
 /// every second have looked away by then.
@@ -83,8 +84,10 @@ impl Server {
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
+        let transports = Transports::new(config.providers(), None)?;
         let shared = Shared {
-            transports: Transports::new(config.providers(), None)?,
+            web: web::Setup::new(&config, &transports, None)?,
+            transports,
             certificate: config.tls.as_deref().map(Certificate::new),
             key: config.ak.as_ref().map(Key::new),
             failures: Arc::default(),

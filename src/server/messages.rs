@@ -61,6 +61,13 @@ pub(super) async fn messages(
             }
             (head.body(Pump::new(*opened, record, permit)), headers)
         }
+        Answered::Held(held, headers) => {
+            let finished = Box::pin(held.finish(worker, &mut record));
+            let finished = worker.drain.bound(finished).await.unwrap_or_else(Err);
+            let answer = finished.map_err(|e| noted(e.into(), &mut record))?;
+            drop(permit);
+            (whole_answer(answer, &mut record), headers)
+        }
         Answered::Whole(answer, headers) => {
             drop(permit);
             (whole_answer(answer, &mut record), headers)

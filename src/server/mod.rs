@@ -33,6 +33,7 @@ mod tls;
 mod upstreams;
 mod whole;
 mod window;
+mod work;
 
 pub use admit::Load;
 pub use listen::{BindError, Bound, Server, Stop};

@@ -73,7 +73,8 @@ impl Pump {
 
     /// One look at upstream and clocks. True: nothing follows.
     fn step(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
-        match self.source.read(cx, out) {
+        let held = match self.source.read(cx, out) {
+            Ok(Step::Over) if self.source.flow.is_held() => true,
             Ok(Step::Over) => {
                 self.end_well();
                 return true;
@@ -83,7 +84,10 @@ impl Pump {
                 return true;
             }
             Ok(Step::Batch) => return false,
-            Ok(Step::Waiting) => {}
+            Ok(Step::Waiting) => false,
+        };
+        if (held || self.source.works.is_some()) && self.attend(cx, out) {
+            return true;
         }
         if !out.is_empty() {
             return false;
@@ -101,6 +105,7 @@ impl Pump {
             Due::Settled => {
                 self.source.upstream = None;
                 match self.source.flow.settle(out) {
+                    Ok(()) if self.source.flow.is_held() => return self.step(cx, out),
                     Ok(()) => self.end_well(),
                     Err(error) => self.fail(&error, out),
                 }
@@ -111,6 +116,16 @@ impl Pump {
                 true
             }
         }
+    }
+
+    /// One look at the work that the end waits for. True: nothing follows.
+    fn attend(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
+        match self.source.attend(&mut self.record, cx, out) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => self.end_well(),
+            Poll::Ready(Err(error)) => self.end_with(&error, out),
+        }
+        true
     }
 
     /// What the client gets, for the capture and the count.
@@ -135,6 +150,7 @@ impl Pump {
     fn end_with(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         self.over = true;
         self.source.upstream = None;
+        self.source.works = None;
         let mut error = error.clone();
         error.each_text(|text| self.source.blot(text));
         self.source.flow.fail(&error, out);
@@ -146,6 +162,7 @@ impl Pump {
     fn end_after_panic(&mut self, out: &mut Vec<u8>) {
         self.over = true;
         self.source.upstream = None;
+        self.source.works = None;
         out.clear();
         out.extend_from_slice(b"event: error\ndata: ");
         let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");

@@ -87,8 +87,10 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
             let asked = failover::answer(worker, candidates, (candidate, call), again, &asking, record);
             match asked.await.map_err(|refusal| refusal.error)?.0 {
                 Answered::Whole(answer, _) => answer,
-                // Not with `"stream": false`.
-                Answered::Stream(..) => return Err(ApiError::bad_gateway("a stream that was not asked for")),
+                // Neither streamed nor held.
+                Answered::Stream(..) | Answered::Held(..) => {
+                    return Err(ApiError::bad_gateway("a stream that was not asked for"));
+                }
             }
         }
     };

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 
 use super::app::Worker;
 use super::clocks::{Clocks, Due, Phase};
+use super::work::Works;
 use crate::config::Provider;
 use crate::convert::{Flow, Form};
-use crate::observe::log;
 use crate::observe::metrics::FaultStage;
+use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Stage};
 use crate::wire::anthropic::ApiError;
@@ -37,6 +38,8 @@ pub(super) struct Source {
     pub(super) upstream: Option<Body>,
     pub(super) flow: Flow,
     pub(super) clocks: Clocks,
+    /// Work that the end waits for.
+    pub(super) works: Option<Box<Works>>,
 }
 
 /// The beginning of a stream, which can go to the client.
@@ -56,6 +59,7 @@ impl Source {
         request_id: &str,
         mut answer: Answer,
         flow: Flow,
+        works: Option<Box<Works>>,
     ) -> Self {
         answer.body.forget_head();
         Self {
@@ -65,6 +69,7 @@ impl Source {
             clocks: Clocks::new(&worker.config, answer.began),
             flow,
             upstream: Some(answer.body),
+            works,
         }
     }
 
@@ -101,7 +106,29 @@ impl Source {
     }
 
     pub(super) fn phase(&self, committed: bool) -> Phase {
-        Phase { committed, finished: self.flow.finish_seen() }
+        Phase { committed, finished: self.flow.finish_seen(), held: self.is_held() }
+    }
+
+    /// The upstream is done, and the answer's end waits for work of ours.
+    pub(super) fn is_held(&self) -> bool {
+        self.upstream.is_none() && self.flow.is_held()
+    }
+
+    /// Looks after the work that the end waits for. Ready: it is done, and so is the answer.
+    pub(super) fn attend(
+        &mut self,
+        record: &mut Record,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<(), ApiError>> {
+        match (&mut self.works, self.flow.held_end()) {
+            (Some(works), Some(end)) => works.poll(end, out, record, cx),
+            (None, Some(end)) if end.is_held() => {
+                end.conclude(out);
+                Poll::Ready(Ok(()))
+            }
+            _ => Poll::Pending,
+        }
     }
 
     /// Takes all that the upstream has for us now.

@@ -1,12 +1,17 @@
 //! A whole answer, also where the upstream sent it as a stream.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
 use super::clocks::SETTLED;
+use super::work::Works;
 use crate::config::Provider;
-use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, native};
+use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, WholeTranslator, native};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Spare, Stage};
@@ -14,6 +19,48 @@ use crate::wire::anthropic::ApiError;
 
 /// What a Message has more than the completion that it was, in bytes; nearly always.
 const ROOM: usize = 4096;
+
+/// An answer that was read.
+pub(super) enum Read {
+    /// All of it is here.
+    Done(WholeAnswer),
+    /// Its end waits for work of ours.
+    Held(Box<WholeTranslator>),
+}
+
+/// An answer whose end waits for work of ours.
+pub(super) struct Held {
+    pub(super) translator: Box<WholeTranslator>,
+    pub(super) works: Option<Box<Works>>,
+    pub(super) provider: Arc<Provider>,
+}
+
+impl Held {
+    /// Does that work, and gives the answer. Dropping it is cancelling.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    pub(super) async fn finish(
+        mut self: Box<Self>,
+        worker: &Worker,
+        record: &mut Record,
+    ) -> Result<WholeAnswer, ApiError> {
+        poll_fn(|cx| {
+            let (end, out) = self.translator.held_end();
+            match &mut self.works {
+                Some(works) if end.is_held() => works.poll(end, out, record, cx),
+                _ => {
+                    end.conclude(out);
+                    Poll::Ready(Ok(()))
+                }
+            }
+        })
+        .await?;
+        let whole = self.translator.answer();
+        show(worker, &self.provider, record, "answer", &whole.body);
+        Ok(whole)
+    }
+}
 
 /// An answer that is being read; `upstream_timeout` bounds all of it.
 struct Coming<'a> {
@@ -64,7 +111,7 @@ pub(super) async fn read(
     answer: Answer,
     context: ReplyContext,
     record: &mut Record,
-) -> Result<WholeAnswer, ApiError> {
+) -> Result<Read, ApiError> {
     let mut coming = Coming::new(worker, provider, answer);
     // Enough of it to tell what it is.
     let mut head = Bytes::new();
@@ -84,7 +131,11 @@ pub(super) async fn read(
         let whole = coming.rest(head).await?;
         show(worker, provider, record, "upstream answer", &whole);
         let out = Spare::with_capacity(whole.len() + ROOM).into_vec();
-        return convert::response_into(out, &whole, context);
+        if context.holds.any() {
+            let held = convert::response_held(out, &whole, context)?;
+            return Ok(Read::Held(Box::new(held)));
+        }
+        return convert::response_into(out, &whole, context).map(Read::Done);
     }
 
     // Rare, and large.
@@ -97,8 +148,9 @@ async fn fold(
     head: Bytes,
     context: ReplyContext,
     record: &mut Record,
-) -> Result<WholeAnswer, ApiError> {
+) -> Result<Read, ApiError> {
     let (worker, provider) = (coming.worker, coming.provider);
+    let holds = context.holds.any();
     let mut fold = Fold::new(context);
     let mut idle = worker.config.stream_idle_timeout;
     let mut next = Some(Ok(head));
@@ -128,9 +180,12 @@ async fn fold(
     if end == UpstreamEnd::DoneMarker {
         coming.body.linger();
     }
+    if holds {
+        return Ok(Read::Held(Box::new(fold.close(end)?)));
+    }
     let whole = fold.finish(end)?;
     show(worker, provider, record, "answer", &whole.body);
-    Ok(whole)
+    Ok(Read::Done(whole))
 }
 
 /// Reads an answer that passes as it is.
@@ -139,7 +194,7 @@ pub(super) async fn pass(
     provider: &Provider,
     answer: Answer,
     record: &mut Record,
-) -> Result<WholeAnswer, ApiError> {
+) -> Result<Read, ApiError> {
     let mut coming = Coming::new(worker, provider, answer);
     // Enough of it to tell that it is no stream, which might never end.
     let mut head = BytesMut::new();
@@ -152,5 +207,5 @@ pub(super) async fn pass(
     let whole = coming.rest(head.freeze()).await?;
     show(worker, provider, record, "upstream answer", &whole);
     let summary = native::answer(&whole, &provider.name)?;
-    Ok(WholeAnswer { body: whole.into(), summary })
+    Ok(Read::Done(WholeAnswer { body: whole.into(), summary, recorded: None }))
 }

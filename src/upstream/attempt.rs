@@ -199,19 +199,7 @@ async fn exchange(
         let progress = Rc::new(Progress { body: Cell::new(body.clone()), ..Progress::default() });
         let request = if retried { again } else { first };
         match attempt(request, extra, &progress, began, limits).await {
-            Ok(response) => {
-                let answer = Answer {
-                    status: response.status().as_u16(),
-                    body: Body::new(response, progress.line.take()),
-                    began,
-                    resolved: progress.resolved.get(),
-                    opened: progress.opened.get(),
-                    connected: progress.connected.get(),
-                    reused: !progress.dialled.get(),
-                    retried,
-                };
-                return accept(answer);
-            }
+            Ok(response) => return accept(answered(response, &progress, began, retried)),
             Err(fault) if !retried && fault.retry == Retry::IfReused && !progress.dialled.get() => {
                 tracing::debug!(provider = %name, %fault, "a pooled connection had closed: sent again");
                 retried = true;
@@ -221,11 +209,35 @@ async fn exchange(
     }
 }
 
-/// Refuses answers that must not be read.
-fn accept(answer: Answer) -> Result<Answer, Fault> {
+pub(super) fn answered(
+    response: ClientResponse,
+    progress: &Progress,
+    began: Instant,
+    retried: bool,
+) -> Answer {
+    Answer {
+        status: response.status().as_u16(),
+        body: Body::new(response, progress.line.take()),
+        began,
+        resolved: progress.resolved.get(),
+        opened: progress.opened.get(),
+        connected: progress.connected.get(),
+        reused: !progress.dialled.get(),
+        retried,
+    }
+}
+
+/// Refuses answers that are none yet.
+pub(super) fn is_final(answer: Answer) -> Result<Answer, Fault> {
     if answer.status < 200 {
         return Err(Fault::new(Stage::Head, Cause::NotHttp(format!("an interim status, {}", answer.status))));
     }
+    Ok(answer)
+}
+
+/// Refuses answers that must not be read.
+fn accept(answer: Answer) -> Result<Answer, Fault> {
+    let answer = is_final(answer)?;
     if (300..400).contains(&answer.status) {
         return Err(Fault::new(Stage::Head, Cause::Redirect(answer.status)));
     }
@@ -237,7 +249,7 @@ fn accept(answer: Answer) -> Result<Answer, Fault> {
     Ok(answer)
 }
 
-async fn attempt(
+pub(super) async fn attempt(
     request: &FrozenClientRequest,
     extra: Option<&HeaderMap>,
     progress: &Rc<Progress>,

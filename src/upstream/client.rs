@@ -16,7 +16,7 @@ use super::transport::{Transport, Transports};
 use crate::config::{Api, Provider, Secret, is_https};
 
 /// How we introduce ourselves.
-const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("claude-proxy/", env!("CARGO_PKG_VERSION"));
 
 /// Connections to providers, opened in certain ways.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ fn bad(what: impl Into<String>) -> Fault {
     Fault::new(Stage::Connect, Cause::Config(what.into()))
 }
 
-fn awc(transport: &Transport, connect: Duration) -> awc::Client {
+pub(super) fn awc(transport: &Transport, connect: Duration) -> awc::Client {
     let connector = awc::Connector::new()
         .connector(dialler(transport.clone()))
         // 100 by default, streams included: the 101st request would wait. Admission is ours.
@@ -132,7 +132,7 @@ fn awc(transport: &Transport, connect: Duration) -> awc::Client {
 }
 
 /// The URL as awc is told it, who leaves TLS to [`super::dial`]: `http`, with the port written.
-fn plain(uri: Uri) -> Option<Uri> {
+pub(super) fn plain(uri: Uri) -> Option<Uri> {
     if uri.scheme_str() != Some("https") {
         return Some(uri);
     }
@@ -142,6 +142,15 @@ fn plain(uri: Uri) -> Option<Uri> {
     };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()
+}
+
+/// What the `host` header says.
+pub(super) fn host(uri: &Uri) -> Option<String> {
+    let host = uri.host()?;
+    Some(match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
+        (Some(port), _) => format!("{host}:{port}"),
+    })
 }
 
 fn freeze(
@@ -154,11 +163,7 @@ fn freeze(
     close: bool,
 ) -> Result<FrozenClientRequest, Fault> {
     let uri: Uri = url.parse().map_err(|_| bad("its base_url is not a URL"))?;
-    let host = uri.host().ok_or_else(|| bad("its base_url has no host"))?;
-    let host = match (uri.port_u16(), uri.scheme_str()) {
-        (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => host.to_owned(),
-        (Some(port), _) => format!("{host}:{port}"),
-    };
+    let host = host(&uri).ok_or_else(|| bad("its base_url has no host"))?;
     let mut request = awc
         .request(method, plain(uri).ok_or_else(|| bad("its base_url is not a URL"))?)
         // A compressed answer would be expanded without a limit: 204 kB became 200 MB.

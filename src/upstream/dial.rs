@@ -20,8 +20,9 @@ use super::aside::Line;
 use super::fault::{Cause, Fault, ProxyFault, Stage};
 use super::framing::Framing;
 use super::stream::Stream;
+use super::tls;
 use super::transport::Transport;
-use super::{tls, tunnel};
+use super::tunnel::open;
 use crate::config::{Proxy, authority};
 
 /// How far an attempt has come. awc tells neither whether it took a connection from its pool
@@ -43,6 +44,17 @@ pub(super) struct Progress {
     pub(super) body: Cell<Bytes>,
     /// Where the answer's body is laid down; none: awc has it.
     pub(super) line: Cell<Option<Rc<Line>>>,
+    /// Where the connection is to lead, until it is opened; for ways that lead to anybody.
+    pub(super) route: Cell<Option<Route>>,
+}
+
+/// Where a connection leads, decided on before: nothing is resolved again.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// To the first of these addresses that answers.
+    Direct(Vec<SocketAddr>),
+    /// Through a tunnel that the proxy opens to this host and port, as URLs have them.
+    Tunnel(Arc<Proxy>, String),
 }
 
 tokio::task_local! {
@@ -88,17 +100,16 @@ async fn dial(uri: &Uri, way: &Transport) -> Result<Stream, Cause> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(80);
     let tcp = match &way.proxy {
+        _ if way.routed => match PROGRESS.try_with(|progress| progress.route.take()).ok().flatten() {
+            Some(Route::Direct(addresses)) => connect(&addresses).await.map_err(Cause::Connect)?,
+            Some(Route::Tunnel(proxy, target)) => tunnel(&proxy, &target).await?,
+            None => return Err(Cause::Config("nobody decided on its address".to_owned())),
+        },
         None => {
             let addresses = resolve(host, port).await.ok_or(Cause::Resolve)?;
             connect(&addresses).await.map_err(Cause::Connect)?
         }
-        Some(proxy) => {
-            note(|p| drop(p.asked.replace(Some(Arc::clone(proxy)))));
-            let tcp = through(proxy, &authority(host, port)).await;
-            let tcp = tcp.map_err(|fault| Cause::Proxy { proxy: proxy.to_string(), fault })?;
-            note(|p| drop(p.asked.take()));
-            tcp
-        }
+        Some(proxy) => tunnel(proxy, &authority(host, port)).await?,
     };
     note(|p| p.opened.set(Some(Instant::now())));
     let stream = match &way.tls {
@@ -109,11 +120,19 @@ async fn dial(uri: &Uri, way: &Transport) -> Result<Stream, Cause> {
     Ok(stream)
 }
 
+async fn tunnel(proxy: &Arc<Proxy>, target: &str) -> Result<TcpStream, Cause> {
+    note(|p| drop(p.asked.replace(Some(Arc::clone(proxy)))));
+    let tcp = through(proxy, target).await;
+    let tcp = tcp.map_err(|fault| Cause::Proxy { proxy: proxy.to_string(), fault })?;
+    note(|p| drop(p.asked.take()));
+    Ok(tcp)
+}
+
 /// The proxy resolves the host of `target`; we may not even be able to.
 async fn through(proxy: &Proxy, target: &str) -> Result<TcpStream, ProxyFault> {
     let addresses = resolve(&proxy.host, proxy.port).await.ok_or(ProxyFault::Resolve)?;
     let mut tcp = connect(&addresses).await.map_err(ProxyFault::Connect)?;
-    tunnel::open(&mut tcp, proxy, target).await?;
+    open(&mut tcp, proxy, target).await?;
     tracing::debug!(%proxy, target, "a tunnel is open");
     Ok(tcp)
 }

@@ -23,12 +23,15 @@ mod stream;
 mod tls;
 mod transport;
 mod tunnel;
+mod visit;
 
 pub use attempt::{Answer, Limits, RETRY_AFTER_MS};
 pub use body::Body;
 pub use client::{Client, Endpoint};
 pub use crossing::Crossing;
+pub use dial::Route;
 pub use fault::{Cause, Fault, ProxyFault, Retry, Stage, TlsFault};
 pub use spare::Spare;
 pub use tls::TlsError;
 pub use transport::Transports;
+pub use visit::Visitor;

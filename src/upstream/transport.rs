@@ -20,6 +20,10 @@ pub(super) struct Transport {
     pub(super) proxy: Option<Arc<Proxy>>,
     /// None: plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Leads wherever a [`Route`] says, and nowhere without one.
+    ///
+    /// [`Route`]: super::Route
+    pub(super) routed: bool,
 }
 
 impl std::fmt::Debug for Transports {
@@ -54,9 +58,29 @@ impl Transports {
                 Some(way) => way.tls.clone(),
                 None => Some(tls_config(provider.roots.as_deref())?),
             };
-            all.push(Transport { roots: provider.roots.clone(), proxy: provider.proxy.clone(), tls });
+            let (roots, proxy) = (provider.roots.clone(), provider.proxy.clone());
+            all.push(Transport { roots, proxy, tls, routed: false });
         }
         Ok(Self(all.into()))
+    }
+
+    /// Sets up the two ways, plain and by TLS, that lead to anybody. The system's certificates
+    /// are read unless they were `before`.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn to_anybody(before: &Self) -> Result<Self, TlsError> {
+        let known = before.iter().find(|way| way.tls.is_some() && way.roots.is_none());
+        let config = known.and_then(|way| way.tls.clone());
+        let config = config.map_or_else(|| tls_config(None), Ok)?;
+        let way = |tls| Transport { roots: None, proxy: None, tls, routed: true };
+        Ok(Self([way(None), way(Some(config))].into()))
+    }
+
+    /// These and more.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        Self(self.iter().chain(more.iter()).cloned().collect())
     }
 
     /// The way to this provider alone.
@@ -78,13 +102,14 @@ impl PartialEq for Transport {
             (None, None) => true,
             _ => false,
         };
-        tls && self.roots == other.roots && self.proxy == other.proxy
+        tls && self.roots == other.roots && self.proxy == other.proxy && self.routed == other.routed
     }
 }
 
 impl Transport {
     pub(super) fn leads_to(&self, provider: &Provider) -> bool {
-        self.tls.is_some() == provider.encrypted()
+        !self.routed
+            && self.tls.is_some() == provider.encrypted()
             && self.roots == provider.roots
             && self.proxy == provider.proxy
     }

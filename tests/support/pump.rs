@@ -1,6 +1,6 @@
 //! The pump without sockets: upstream bytes through decoder and translator.
 
-use claude_proxy::convert::{ReplyContext, StreamTranslator, UpstreamEnd};
+use claude_proxy::convert::{Recorded, ReplyContext, StreamTranslator, UpstreamEnd};
 use claude_proxy::wire::anthropic::ApiError;
 use claude_proxy::wire::sse::SseDecoder;
 
@@ -12,12 +12,14 @@ pub struct Run {
     pub http_error: Option<ApiError>,
     /// Most bytes that the translator held.
     pub retained: usize,
+    /// What the answer said, if that was asked for.
+    pub recorded: Option<Recorded>,
 }
 
 /// Pushes the pieces of an upstream's body through, as `serve` and `convert` do.
 pub fn stream(context: ReplyContext, pieces: &[&[u8]]) -> Run {
     let mut translator = StreamTranslator::new(context);
-    let mut run = Run { bytes: Vec::new(), http_error: None, retained: 0 };
+    let mut run = Run { bytes: Vec::new(), http_error: None, retained: 0, recorded: None };
     let result = feed(&mut translator, pieces, &mut run);
     if let Err(error) = result {
         if translator.started() {
@@ -26,6 +28,8 @@ pub fn stream(context: ReplyContext, pieces: &[&[u8]]) -> Run {
             assert!(run.bytes.is_empty(), "bytes before the start");
             run.http_error = Some(error);
         }
+    } else {
+        run.recorded = translator.recorded();
     }
     run
 }

@@ -10,7 +10,7 @@ use crate::cli::args::{ConvertArgs, GlobalArgs};
 use crate::cli::exit::UsageError;
 use crate::config::{self, Api, suggest};
 use crate::convert::native::History;
-use crate::convert::{self, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
+use crate::convert::{self, Holds, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
 use crate::observe::capture::meta::{CLIENT_REQUEST, META};
 use crate::wire::anthropic::{ApiError, Outline, Request};
 use crate::wire::json::{Cursor, without_bom};
@@ -162,10 +162,12 @@ impl Setup {
             tool_names: Vec::new(),
             history_ids: Vec::new(),
             safeguards: false,
+            holds: Holds::default(),
             input_estimate: 1,
             max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),
             seed,
+            record: false,
             preview_chars: 0,
         }
     }

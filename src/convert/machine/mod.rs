@@ -3,6 +3,7 @@
 //! One block is open at a time. Text and reasoning that arrive while a tool call is
 //! incomplete wait for it; arguments of later calls wait for the earlier ones.
 
+mod end;
 mod text;
 mod tools;
 
@@ -10,15 +11,15 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::convert::calls::Calls;
+use crate::convert::hold::Hold;
 use crate::convert::ids::IdSource;
-use crate::convert::reply::{ReplyContext, Usage};
-use crate::convert::sink::{Ending, Kind, Sink};
-use crate::convert::stop::{self, Finish};
-use crate::convert::stream::{Summary, UpstreamEnd};
+use crate::convert::reply::ReplyContext;
+use crate::convert::sink::{Kind, Sink};
+use crate::convert::stop::Finish;
+use crate::convert::stream::Summary;
 use crate::convert::text::Fragment;
 use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
-use crate::convert::usage;
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::{Half, JsonStr, utf8, without_bom};
 use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES, Mould, Spot};
@@ -77,6 +78,8 @@ pub(super) struct Machine<S> {
     space: String,
     /// Output that waits for incomplete calls.
     held: Vec<Held>,
+    /// What the end waits for; none: nothing.
+    hold: Option<Box<Hold>>,
     pub(super) finish: Option<Finish>,
     matched_stop: Option<String>,
     refusal: Option<String>,
@@ -96,6 +99,7 @@ pub(super) struct Machine<S> {
 impl<S: Sink> Machine<S> {
     pub(super) fn new(context: ReplyContext, sink: S) -> Self {
         let tags = ThinkTags::new(context.profile.think_tags == super::profile::ThinkTags::Leading);
+        let hold = Hold::new(context.holds);
         Self {
             ids: IdSource::new(context.seed),
             preview_left: context.preview_chars,
@@ -117,6 +121,7 @@ impl<S: Sink> Machine<S> {
             half: (Kind::Text, Half::default()),
             space: String::new(),
             held: Vec::new(),
+            hold,
             finish: None,
             matched_stop: None,
             refusal: None,
@@ -139,6 +144,11 @@ impl<S: Sink> Machine<S> {
 
     /// Bytes held.
     pub(super) fn retained(&self) -> usize {
+        self.held_back() + self.hold.as_ref().map_or(0, |hold| hold.retained())
+    }
+
+    /// Bytes that wait for more from the upstream.
+    fn held_back(&self) -> usize {
         self.tags.retained()
             + self.thoughts.retained()
             + self.calls.retained()
@@ -312,7 +322,7 @@ impl<S: Sink> Machine<S> {
     }
 
     fn within_limits(&self) -> Result<(), ApiError> {
-        if self.retained() > MAX_RETAINED {
+        if self.held_back() > MAX_RETAINED {
             return Err(ApiError::bad_gateway(format!(
                 "upstream sent more than {} MiB that cannot be passed on yet",
                 MAX_RETAINED >> 20
@@ -356,73 +366,6 @@ impl<S: Sink> Machine<S> {
             }
         }
         self.completed_block = true;
-    }
-
-    pub(super) fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        if self.ended {
-            return Ok(());
-        }
-        if !self.answered {
-            return Err(match (self.note.take(), self.skipped) {
-                (Some(told), _) => told,
-                (None, 0) => ApiError::bad_gateway("upstream returned an empty response"),
-                (None, n) => ApiError::bad_gateway(format!(
-                    "upstream sent no chunk that can be read ({n} that are not JSON)"
-                )),
-            });
-        }
-        if end == UpstreamEnd::Eof && self.finish.is_none() {
-            return Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"));
-        }
-        self.settle_half(None, out)?;
-        self.flush_tags(out)?;
-        self.finish_calls(out)?;
-        self.release(out)?;
-        if self.blocks == 0 && !self.space.is_empty() {
-            // White space is all there is: then it is the answer.
-            let space = std::mem::take(&mut self.space);
-            self.begin(Kind::Text, out);
-            self.write_text(Fragment::Escaped(&space), out);
-        }
-        self.close(out);
-        let refused = self.refusal.is_some();
-        let calls = !self.used_ids.is_empty();
-        let (stop_reason, stop_sequence) =
-            stop::reason(self.finish, calls, refused, self.matched_stop.as_deref(), &self.context);
-        let stop_sequence = stop_sequence.map(str::to_owned);
-        self.conclude(stop_reason, stop_sequence.as_deref(), out);
-        Ok(())
-    }
-
-    fn nothing_came(&self) -> bool {
-        self.output_bytes == 0 && self.blocks == 0 && self.space.is_empty() && self.calls.list.is_empty()
-    }
-
-    /// The answer to a request that asked for no output.
-    pub(super) fn finish_empty(&mut self, out: &mut Vec<u8>) {
-        self.start(out);
-        self.conclude("max_tokens", None, out);
-    }
-
-    fn conclude(&mut self, stop_reason: &'static str, stop_sequence: Option<&str>, out: &mut Vec<u8>) {
-        self.ended = true;
-        self.summary.stop_reason = Some(stop_reason);
-        self.summary.usage_estimated = self.usage.is_none();
-        self.summary.usage = match &self.usage {
-            Some(told) => usage::anthropic(told, self.timings_cache),
-            None => Usage {
-                input_tokens: self.context.input_estimate.max(1),
-                output_tokens: self.output_bytes.div_ceil(4),
-                ..Usage::default()
-            },
-        };
-        let ending = Ending {
-            stop_reason,
-            stop_sequence,
-            explanation: self.refusal.as_deref(),
-            usage: self.summary.usage,
-        };
-        self.sink.end(&ending, &self.context, out);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Held, Machine};
 use crate::convert::arguments::{Arguments as Forwarder, Outcome};
+use crate::convert::hold::kept;
 use crate::convert::ids::{fingerprint, usable};
 use crate::convert::reply::ThinkingMode;
 use crate::convert::sink::{Kind, Sink, clean};
@@ -61,7 +62,8 @@ impl<S: Sink> Machine<S> {
             call.wait(text);
             return;
         }
-        self.sink.delta(out, |out| call.arguments.feed(text, out));
+        let hold = self.hold.as_deref_mut();
+        self.sink.delta(out, |out| kept(hold, out, |out| call.arguments.feed(text, out)));
     }
 
     /// Opens the call whose turn it is, and goes on to the next when one is complete.
@@ -109,9 +111,13 @@ impl<S: Sink> Machine<S> {
         self.open = Some(Kind::Tool);
         self.blocks += 1;
         self.sink.open_tool(&id, &name, out);
+        if let Some(hold) = &mut self.hold {
+            hold.open(&id, &name);
+        }
         let Some(call) = self.calls.list.get_mut(at) else { return };
         let pending = std::mem::take(&mut call.pending);
-        self.sink.delta(out, |out| call.arguments.feed(&pending, out));
+        let hold = self.hold.as_deref_mut();
+        self.sink.delta(out, |out| kept(hold, out, |out| call.arguments.feed(&pending, out)));
     }
 
     /// The id that a call has for the client: the upstream's if it can be used, else one of ours.
@@ -145,10 +151,13 @@ impl<S: Sink> Machine<S> {
         let cut = self.finish == Some(Finish::Length);
         let Some(call) = self.calls.list.get_mut(self.calls.current) else { return Ok(after_cut) };
         let mut whole = true;
+        let hold = self.hold.as_deref_mut();
         match call.arguments.end() {
             Outcome::Complete => {}
-            Outcome::None => self.sink.delta(out, |out| out.extend_from_slice(b"{}")),
-            Outcome::Whole(text) => self.sink.delta(out, |out| out.extend_from_slice(&text)),
+            Outcome::None => self.sink.delta(out, |out| kept(hold, out, |out| out.extend_from_slice(b"{}"))),
+            Outcome::Whole(text) => {
+                self.sink.delta(out, |out| kept(hold, out, |out| out.extend_from_slice(&text)));
+            }
             // The token limit cut it: stop_reason says so, and nobody runs the call.
             Outcome::Incomplete if cut => whole = false,
             _ if cut && (self.whole || after_cut) => whole = false,
@@ -162,6 +171,9 @@ impl<S: Sink> Machine<S> {
         self.open = None;
         self.completed_block = true;
         self.sink.close(whole, out);
+        if let Some(hold) = &mut self.hold {
+            hold.close(whole);
+        }
         Ok(after_cut || !whole)
     }
 

@@ -1,0 +1,114 @@
+//! The end of an answer: at once, or when what it waits for is done.
+
+use super::Machine;
+use crate::convert::hold::{CompletedCall, HeldEnd};
+use crate::convert::reply::Usage;
+use crate::convert::sink::{Ending, Kind, Sink};
+use crate::convert::stop;
+use crate::convert::stream::UpstreamEnd;
+use crate::convert::text::Fragment;
+use crate::convert::usage;
+use crate::wire::anthropic::ApiError;
+
+impl<S: Sink> Machine<S> {
+    pub(in crate::convert) fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if self.ended || self.hold.as_ref().is_some_and(|hold| hold.ending.is_some()) {
+            return Ok(());
+        }
+        if !self.answered {
+            return Err(match (self.note.take(), self.skipped) {
+                (Some(told), _) => told,
+                (None, 0) => ApiError::bad_gateway("upstream returned an empty response"),
+                (None, n) => ApiError::bad_gateway(format!(
+                    "upstream sent no chunk that can be read ({n} that are not JSON)"
+                )),
+            });
+        }
+        if end == UpstreamEnd::Eof && self.finish.is_none() {
+            return Err(ApiError::bad_gateway("upstream closed the stream before the response was complete"));
+        }
+        self.settle_half(None, out)?;
+        self.flush_tags(out)?;
+        self.finish_calls(out)?;
+        self.release(out)?;
+        if self.blocks == 0 && !self.space.is_empty() {
+            // White space is all there is: then it is the answer.
+            let space = std::mem::take(&mut self.space);
+            self.begin(Kind::Text, out);
+            self.write_text(Fragment::Escaped(&space), out);
+        }
+        self.close(out);
+        let refused = self.refusal.is_some();
+        let calls = !self.used_ids.is_empty();
+        let (stop_reason, stop_sequence) =
+            stop::reason(self.finish, calls, refused, self.matched_stop.as_deref(), &self.context);
+        let stop_sequence = stop_sequence.map(str::to_owned);
+        self.sum_up(stop_reason);
+        match &mut self.hold {
+            Some(hold) if hold.waits() => hold.ending = Some((stop_reason, stop_sequence)),
+            _ => self.end(stop_reason, stop_sequence.as_deref(), out),
+        }
+        Ok(())
+    }
+
+    pub(in crate::convert) fn nothing_came(&self) -> bool {
+        self.output_bytes == 0 && self.blocks == 0 && self.space.is_empty() && self.calls.list.is_empty()
+    }
+
+    /// The answer to a request that asked for no output.
+    pub(in crate::convert) fn finish_empty(&mut self, out: &mut Vec<u8>) {
+        self.start(out);
+        self.sum_up("max_tokens");
+        self.end("max_tokens", None, out);
+    }
+
+    fn sum_up(&mut self, stop_reason: &'static str) {
+        self.summary.stop_reason = Some(stop_reason);
+        self.summary.usage_estimated = self.usage.is_none();
+        self.summary.usage = match &self.usage {
+            Some(told) => usage::anthropic(told, self.timings_cache),
+            None => Usage {
+                input_tokens: self.context.input_estimate.max(1),
+                output_tokens: self.output_bytes.div_ceil(4),
+                ..Usage::default()
+            },
+        };
+    }
+
+    fn end(&mut self, stop_reason: &'static str, stop_sequence: Option<&str>, out: &mut Vec<u8>) {
+        self.ended = true;
+        let ending = Ending {
+            stop_reason,
+            stop_sequence,
+            explanation: self.refusal.as_deref(),
+            usage: self.summary.usage,
+            safeguard_results: self.hold.as_ref().and_then(|hold| hold.safeguard_results()),
+        };
+        self.sink.end(&ending, &self.context, out);
+    }
+}
+
+impl<S: Sink> HeldEnd for Machine<S> {
+    fn take_calls(&mut self) -> Vec<CompletedCall> {
+        self.hold.as_mut().map_or_else(Vec::new, |hold| hold.take_calls())
+    }
+
+    fn is_held(&self) -> bool {
+        !self.ended && self.hold.as_ref().is_some_and(|hold| hold.ending.is_some())
+    }
+
+    fn judged(&mut self, safeguard_results: String) {
+        if let Some(hold) = &mut self.hold {
+            hold.safeguard_results = Some(safeguard_results);
+        }
+    }
+
+    fn conclude(&mut self, out: &mut Vec<u8>) {
+        if self.ended {
+            return;
+        }
+        if let Some((stop_reason, stop_sequence)) = self.hold.as_mut().and_then(|hold| hold.ending.take()) {
+            self.end(stop_reason, stop_sequence.as_deref(), out);
+        }
+    }
+}
