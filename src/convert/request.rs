@@ -133,14 +133,9 @@ pub fn request(
         tool_names: names.into_renamed(),
         history_ids: stats.history_ids,
         safeguards: request.safeguards,
-<<<<<<< HEAD
+        holds: Holds::default(),
         input_estimate,
         max_tokens: fit.unwrap_or(max_tokens),
-=======
-        holds: Holds::default(),
-        input_estimate: super::count::estimate(text_bytes, stats.media),
-        max_tokens,
->>>>>>> main
         context_window: model.context_window,
         seed: 0,
         record: false,

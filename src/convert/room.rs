@@ -39,7 +39,6 @@ fn room(prompt: u64, window: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::{ModelSpec, Profile, request};
-    use super::*;
     use crate::wire::anthropic::Request;
 
     fn asked(

@@ -135,19 +135,18 @@ impl Call {
         }))
     }
 
-<<<<<<< HEAD
     /// The window of a model whose upstream cuts what does not fit, if it is configured.
     pub(super) fn cut_at(&self) -> Option<u64> {
         match &self.way {
             Way::Converted(reply) if reply.profile.cuts_prompts => reply.context_window,
             _ => None,
         }
-=======
+    }
+
     /// What the end of an answer to it waits for.
     #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
     fn works(&self) -> Option<Box<Works>> {
         None
->>>>>>> main
     }
 
     /// The way of a streamed answer to the client.
