@@ -329,6 +329,141 @@ fn messages(body: &[u8]) -> Vec<String> {
     body.messages.into_iter().map(|m| m.get().to_owned()).collect()
 }
 
+/// What a model says in one round, before it searches or comes to an end.
+fn round_said() -> impl Strategy<Value = (String, usize)> {
+    let words = prop_oneof![
+        Just("[A](https://a.com/x)".to_owned()),
+        Just("https://b.com".to_owned()),
+        Just("https://a.com/xy".to_owned()),
+        "[ a-zé.,\\n\"]{1,6}",
+    ];
+    (prop::collection::vec(words, 0..5).prop_map(|words| words.concat()), 1usize..4)
+}
+
+/// The bytes of one upstream answer.
+fn round_stream(text: &str, searches: usize) -> Vec<u8> {
+    let mut out = String::new();
+    for letter in text.chars() {
+        out.push_str(&chunk(&json!({"content": letter.to_string()}), None));
+    }
+    for n in 0..searches {
+        let call = json!({"index": n, "id": format!("call_{n}"), "function":
+            {"name": "web_search", "arguments": json!({"query": format!("é{n}")}).to_string()}});
+        out.push_str(&chunk(&json!({ "tool_calls": [call] }), None));
+    }
+    out.push_str(&chunk(&json!({}), Some("stop")));
+    out.push_str("data: [DONE]\n\n");
+    out.into_bytes()
+}
+
+/// The client's request of the rounds.
+const SEARCHING: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}],
+    "tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+
+/// The context of a round: of the client's request and what was said since.
+fn round_context(resumed: Option<convert::Resumed>) -> ReplyContext {
+    let body = match &resumed {
+        None => SEARCHING.as_bytes().to_vec(),
+        Some(resumed) => convert::continued(SEARCHING.as_bytes(), &resumed.content()).unwrap(),
+    };
+    let web = convert::WebTools { search: true, fetch: false, spent: false };
+    let request = Request::parse(&body).unwrap();
+    let spec = ModelSpec { web, ..ModelSpec::default() };
+    let mut reply = convert::request(&request, Profile::named("generic").unwrap(), &spec).unwrap().reply;
+    reply.holds.rounds = true;
+    reply.record = true;
+    reply.resumed = resumed.map(Into::into);
+    reply
+}
+
+/// Inserts the results of the calls; what a further round goes on from.
+fn round_results(end: &mut dyn convert::HeldEnd, out: &mut Vec<u8>) -> Option<convert::Resumed> {
+    let calls = end.take_web_calls();
+    if calls.is_empty() {
+        return None;
+    }
+    for call in calls {
+        assert!(call.input.starts_with("{\"query\":\"é"), "{call:?}");
+        let hits = ["https://a.com/x", "https://b.com/"].map(|url| convert::web::Hit {
+            title: "T",
+            url,
+            page_age: None,
+            text: "words",
+        });
+        let block = convert::web::search_result(&call.id, hits);
+        end.insert(&block, call.web, out);
+    }
+    end.resumed(out)
+}
+
+/// What a client that streams gets of an exchange of several rounds.
+fn streamed_rounds(rounds: &[(String, usize)], size: usize) -> Vec<u8> {
+    let (mut out, mut resumed) = (Vec::new(), None);
+    for (n, (text, searches)) in rounds.iter().enumerate() {
+        let last = n + 1 == rounds.len();
+        let mut feed = convert::Feed::new("text/event-stream".into(), round_context(resumed.take()));
+        for piece in round_stream(text, if last { 0 } else { *searches }).chunks(size) {
+            feed.take(piece, &mut out, || ()).unwrap();
+        }
+        let end = feed.translator.held_end();
+        assert_eq!(end.is_held(), !last);
+        resumed = round_results(end, &mut out);
+        assert_eq!(resumed.is_some(), !last);
+    }
+    out
+}
+
+/// The same for one that does not.
+fn whole_rounds(rounds: &[(String, usize)]) -> Value {
+    let mut resumed = None;
+    for (n, (text, searches)) in rounds.iter().enumerate() {
+        let last = n + 1 == rounds.len();
+        let mut fold = convert::Fold::new(round_context(resumed.take()));
+        fold.take(&round_stream(text, if last { 0 } else { *searches })).unwrap();
+        let mut translator = fold.close(UpstreamEnd::DoneMarker).unwrap();
+        let (end, out) = translator.held_end();
+        resumed = round_results(end, out);
+        if last {
+            return serde_json::from_slice(&translator.answer().body).unwrap();
+        }
+    }
+    Value::Null
+}
+
+proptest! {
+    /// An exchange of several rounds is one message: the grammar holds, however the bytes are cut
+    /// the client gets the same, and streamed or whole it is the same message.
+    #[test]
+    fn rounds_are_one_message(rounds in prop::collection::vec(round_said(), 1..4), size in 1usize..60) {
+        let whole = streamed_rounds(&rounds, usize::MAX);
+        prop_assert_eq!(
+            String::from_utf8(streamed_rounds(&rounds, size)).unwrap(),
+            String::from_utf8(whole.clone()).unwrap()
+        );
+        let events = grammar::events(&whole).unwrap();
+        prop_assert_eq!(grammar::check(&events), Ok(End::Complete));
+        let message = whole_rounds(&rounds);
+        let content = message["content"].as_array().unwrap();
+        let starts = events.iter().filter(|e| e["type"] == "content_block_start").count();
+        prop_assert_eq!(content.len(), starts);
+        let said: String = content.iter().filter_map(|b| b["text"].as_str()).collect();
+        prop_assert_eq!(gathered(&events, "text_delta", "text"), said);
+        let streamed: Vec<&Value> = events.iter().filter_map(|e| e["delta"].get("citation")).collect();
+        let cited: Vec<&Value> =
+            content.iter().filter_map(|b| b["citations"].as_array()).flatten().collect();
+        prop_assert_eq!(streamed, cited.clone());
+        for citation in cited {
+            prop_assert!(["https://a.com/x", "https://b.com/"].contains(&citation["url"].as_str().unwrap()));
+        }
+        let end = events.iter().find(|e| e["type"] == "message_delta").unwrap();
+        prop_assert_eq!(&end["usage"], &message["usage"]);
+        prop_assert_eq!(&end["delta"]["stop_reason"], &message["stop_reason"]);
+        let results = content.iter().filter(|b| b["type"] == "web_search_tool_result").count();
+        let counted = message["usage"]["server_tool_use"]["web_search_requests"].as_u64().unwrap_or(0);
+        prop_assert_eq!(counted as usize, results);
+    }
+}
+
 /// 100,000 tool indexes, a million deltas of a call that waits, a gigabyte of hidden thoughts
 /// (scaled down to what shows it): memory stays bounded, and the client is told.
 #[test]

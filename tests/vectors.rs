@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use claude_proxy::convert::{self, ModelSpec, Profile};
+use claude_proxy::convert::{self, ModelSpec, Profile, WebTools};
 use claude_proxy::wire::anthropic::{ApiError, Request};
 use serde_json::Value;
 use support::compare::difference;
@@ -45,31 +45,42 @@ fn fits(expected: &Value, error: &ApiError) -> Result<(), String> {
 
 #[test]
 fn requests() {
-    each("request", |case| {
-        let input = case["input"].to_string();
-        let expected = &case["expected"];
-        let result = Request::parse(input.as_bytes())
-            .and_then(|request| convert::request(&request, profile(case), &spec(&case["input"])));
-        let converted = match (result, expected.get("http_error")) {
-            (Err(error), Some(wanted)) => return fits(wanted, &error),
-            (Err(error), None) => return Err(format!("refused: {error}")),
-            (Ok(_), Some(_)) => return Err("not refused".into()),
-            (Ok(converted), None) => converted,
-        };
-        let actual: Value = serde_json::from_slice(&converted.body)
-            .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&converted.body)))?;
-        if let Some(d) = difference(expected, &actual) {
-            return Err(d);
-        }
-        let mut wanted: Vec<&str> = case["expected_warnings"]
-            .as_array()
-            .map(|w| w.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        let mut got = converted.losses.tokens();
-        wanted.sort_unstable();
-        got.sort_unstable();
-        if wanted == got { Ok(()) } else { Err(format!("warnings: expected {wanted:?}, got {got:?}")) }
-    });
+    each("request", converted);
+}
+
+/// Requests where the configuration has web tools.
+#[test]
+fn web_requests() {
+    each("web", converted);
+}
+
+fn converted(case: &Value) -> Result<(), String> {
+    let input = case["input"].to_string();
+    let expected = &case["expected"];
+    let on = |tool: &str| case["web"][tool].as_bool().unwrap_or(false);
+    let web = WebTools { search: on("search"), fetch: on("fetch"), spent: false };
+    let spec = ModelSpec { web, ..spec(&case["input"]) };
+    let result =
+        Request::parse(input.as_bytes()).and_then(|request| convert::request(&request, profile(case), &spec));
+    let converted = match (result, expected.get("http_error")) {
+        (Err(error), Some(wanted)) => return fits(wanted, &error),
+        (Err(error), None) => return Err(format!("refused: {error}")),
+        (Ok(_), Some(_)) => return Err("not refused".into()),
+        (Ok(converted), None) => converted,
+    };
+    let actual: Value = serde_json::from_slice(&converted.body)
+        .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&converted.body)))?;
+    if let Some(d) = difference(expected, &actual) {
+        return Err(d);
+    }
+    let mut wanted: Vec<&str> = case["expected_warnings"]
+        .as_array()
+        .map(|w| w.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let mut got = converted.losses.tokens();
+    wanted.sort_unstable();
+    got.sort_unstable();
+    if wanted == got { Ok(()) } else { Err(format!("warnings: expected {wanted:?}, got {got:?}")) }
 }
 
 fn context(case: &Value) -> Result<convert::ReplyContext, String> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Config, Extras, Model, Provider};
+use crate::convert::ModelSpec;
 
 /// Most names in a list.
 const MOST: usize = 8;
@@ -90,7 +91,8 @@ fn is_same_model(a: &Model, b: &Model) -> bool {
     a.provider.name == b.provider.name
         && a.display_name == b.display_name
         && a.profile == b.profile
-        && a.spec == b.spec
+        // Web tools are told of as the settings that they are.
+        && a.spec == ModelSpec { web: a.spec.web, ..b.spec.clone() }
         && a.fallbacks == b.fallbacks
 }
 

@@ -125,8 +125,8 @@ fn config(
         ),
         default_model: file.default_model.map(|m| m.value),
         aliases: aliases.into_iter().map(|e| (e.key, e.at.value)).collect(),
+        models: models.into_inner(extras.web_tools()).into_iter().map(Arc::new).collect(),
         extras,
-        models: models.into_inner().into_iter().map(Arc::new).collect(),
     };
     if config.is_exposed() {
         let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);

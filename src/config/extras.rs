@@ -14,6 +14,7 @@ use super::read::At;
 use super::route::known;
 use super::suggest::did_you_mean;
 use super::{Secret, default, network, provider, url};
+use crate::convert::WebTools;
 
 /// What is done beside the upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub struct Extras {
     pub web_fetch_proxies: Proxies,
     /// Conversations of the `thread` field are kept.
     pub threads: Option<Threads>,
+}
+
+impl Extras {
+    /// The web tools that are carried out.
+    pub fn web_tools(&self) -> WebTools {
+        WebTools { search: self.web_search.is_some(), fetch: self.web_fetch, spent: false }
+    }
 }
 
 /// A search service.

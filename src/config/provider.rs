@@ -14,7 +14,7 @@ use super::read::{At, Entries};
 use super::suggest::did_you_mean;
 use super::url::{self, Base};
 use super::{Api, Model, Provider, Proxy, Roots, Secret, native, network, options, proxy};
-use crate::convert::{ModelSpec, Profile};
+use crate::convert::{ModelSpec, Profile, WebTools};
 
 /// The models read so far, over all providers.
 #[derive(Default)]
@@ -54,8 +54,11 @@ impl Models {
         self.ids.clone()
     }
 
-    /// What can be used.
-    pub(super) fn into_inner(self) -> Vec<Model> {
+    /// What can be used, with the web tools that the proxy carries out.
+    pub(super) fn into_inner(mut self, web: WebTools) -> Vec<Model> {
+        for model in &mut self.usable {
+            model.spec.web = web;
+        }
         self.usable
     }
 
@@ -245,6 +248,8 @@ impl Models {
                 reasoning: file.reasoning.map(|b| b.value),
                 extra_body: file.extra_body.map(|m| m.value).unwrap_or_default(),
                 drop_params: file.drop_params.into_iter().flat_map(|d| d.value).map(|d| d.value).collect(),
+                // Known when the whole file is read: `into_inner`.
+                web: WebTools::default(),
             },
             fallbacks: file.fallbacks.into_iter().flat_map(|f| f.value).map(|f| f.value).collect(),
         });

@@ -10,6 +10,8 @@ use super::messages::Call;
 use super::profile::{AssistantEmpty, Echo, PlaceholderScope, Profile};
 use super::signature::Envelope;
 use super::text::{BLANK_LINE, Composer, Text};
+use super::tools::Names;
+use super::web::Served;
 use crate::wire::anthropic::{Block, BlockKind};
 use crate::wire::json::{JsonStr, write_str};
 
@@ -29,19 +31,29 @@ pub(super) struct Spoken<'r, 'a> {
 
 impl<'r, 'a> Spoken<'r, 'a> {
     /// Sorts the blocks of a turn. `echo` is what the upstream takes back of reasoning.
-    pub(super) fn sort(blocks: &[&'r Block<'a>], profile: &Profile, echo: Echo, losses: &mut Losses) -> Self {
+    ///
+    /// Calls of web tools that are carried out here are calls as any; `served` names them.
+    pub(super) fn sort(
+        blocks: &[&'r Block<'a>],
+        profile: &Profile,
+        (echo, served): (Echo, Served),
+        losses: &mut Losses,
+    ) -> Self {
         let mut spoken = Self::default();
         for block in blocks {
             match &block.kind {
                 BlockKind::Text(text) => spoken.texts.push((Text::Json(*text), false)),
                 BlockKind::ToolUse { .. } => spoken.calls.push(block),
+                BlockKind::ServerToolUse { name, .. } if served.calls(*name).is_some() => {
+                    spoken.calls.push(block);
+                }
                 BlockKind::Thinking { thinking, signature } => {
                     spoken.think(*thinking, *signature, profile, echo, block, losses);
                 }
-                BlockKind::WebSearchResult(results) => {
+                BlockKind::WebSearchResult { found: Ok(results), .. } => {
                     let mut text = Composer::new().lit("Web search results:");
-                    for (title, url) in results {
-                        text = text.lit("\n- ").json(*title).lit(": ").json(*url);
+                    for found in results {
+                        text = text.lit("\n- ").json(found.title).lit(": ").json(found.url);
                     }
                     spoken.texts.push((text.done(), true));
                 }
@@ -155,7 +167,8 @@ impl<'r, 'a> Spoken<'r, 'a> {
         write_str(&call.name, out);
         out.extend_from_slice(b",\"arguments\":\"");
         match block.kind {
-            BlockKind::ToolUse { input: Some(input), .. } => input.write_compact_escaped(out),
+            BlockKind::ToolUse { input: Some(input), .. }
+            | BlockKind::ServerToolUse { input: Some(input), .. } => input.write_compact_escaped(out),
             _ => out.extend_from_slice(b"{}"),
         }
         out.extend_from_slice(b"\"}");
@@ -270,10 +283,15 @@ impl<'r, 'a> Spoken<'r, 'a> {
     }
 }
 
-/// The id and name of a call block, decoded.
-pub(super) fn call_of<'a>(block: &Block<'a>) -> Option<(Cow<'a, str>, JsonStr<'a>)> {
+/// The id of a call block, decoded, and the name that its tool has upstream.
+pub(super) fn call_of<'a>(
+    block: &Block<'a>,
+    served: Served,
+    names: &mut Names,
+) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
     match &block.kind {
-        BlockKind::ToolUse { id, name, .. } => Some((id.decode(), *name)),
+        BlockKind::ToolUse { id, name, .. } => Some((id.decode(), names.upstream(*name))),
+        BlockKind::ServerToolUse { id, name, .. } => Some((id.decode(), served.calls(*name)?.into())),
         _ => None,
     }
 }

@@ -1,6 +1,8 @@
 //! The held end of an answer: the upstream has said all, but the end waits for work of the
 //! proxy's own.
 
+use super::recorded::{Recorded, Resumed};
+use crate::wire::anthropic::WebTool;
 use crate::wire::json::{Piece, Pieces};
 
 /// Most that is kept of the inputs of all calls of one answer, in bytes.
@@ -12,6 +14,9 @@ pub struct Holds {
     /// Tool calls are kept for [`HeldEnd::take_calls`]; the end of an answer that has any is
     /// held until the verdicts on them are here.
     pub verdicts: bool,
+    /// Calls of web tools are kept for [`HeldEnd::take_web_calls`]; the end of an answer that has
+    /// any is held until their results are in it. Wants [`super::ReplyContext::record`], too.
+    pub rounds: bool,
     /// The end of every answer is held.
     pub commit: bool,
 }
@@ -30,6 +35,8 @@ pub struct CompletedCall {
     pub id: String,
     /// The tool's name, as the client has it.
     pub name: String,
+    /// The web tool that it calls; none: the client runs it.
+    pub web: Option<WebTool>,
     /// Its input: a JSON object. Text that is no JSON where the call is not whole.
     pub input: String,
     /// False: the token limit cut it, or it is larger than is kept; `input` is only its beginning.
@@ -38,8 +45,19 @@ pub struct CompletedCall {
 
 /// The end of an answer, streamed or whole, for those who work on it before it goes out.
 pub trait HeldEnd {
-    /// The tool calls that came to their end since they were last taken.
+    /// The calls of the client's tools that came to their end since they were last taken.
     fn take_calls(&mut self) -> Vec<CompletedCall>;
+
+    /// The calls of web tools, likewise; none where the answer was cut off or refused.
+    fn take_web_calls(&mut self) -> Vec<CompletedCall>;
+
+    /// Adds a block of our own, as JSON. `counts`: a web tool's work that is to be counted.
+    fn insert(&mut self, block: &[u8], counts: Option<WebTool>, out: &mut Vec<u8>);
+
+    /// What a further round goes on from; none: the answer ends here, because it has calls that
+    /// the client runs, or because nothing is held or recorded. `out` is what all the others
+    /// were given.
+    fn resumed(&self, out: &[u8]) -> Option<Resumed>;
 
     /// The upstream has said all, and the end waits for [`HeldEnd::conclude`].
     fn is_held(&self) -> bool;
@@ -47,6 +65,12 @@ pub trait HeldEnd {
     /// What was found on the calls: the value of `safeguard_results`, as JSON. Without it the
     /// end of an answer that has calls says that the verdicts are unavailable.
     fn judged(&mut self, safeguard_results: String);
+
+    /// What the answer said, if [`ReplyContext::record`] asked for it. `out` is what
+    /// [`HeldEnd::conclude`] will append to.
+    ///
+    /// [`ReplyContext::record`]: super::ReplyContext::record
+    fn recorded(&self, out: &[u8]) -> Option<Recorded>;
 
     /// Appends the end. Nothing, if it is not held.
     fn conclude(&mut self, out: &mut Vec<u8>);
@@ -61,8 +85,10 @@ pub(super) struct Hold {
     done: Vec<CompletedCall>,
     /// What may still be kept, in bytes.
     left: usize,
-    /// There was a call.
+    /// There was a call that the client runs.
     called: bool,
+    /// There was a call of a web tool.
+    web_called: bool,
     /// `stop_reason` and `stop_sequence` of the end that is held.
     pub(super) ending: Option<(&'static str, Option<String>)>,
     pub(super) safeguard_results: Option<String>,
@@ -78,6 +104,7 @@ impl Hold {
                 done: Vec::new(),
                 left: MAX_KEPT,
                 called: false,
+                web_called: false,
                 ending: None,
                 safeguard_results: None,
             })
@@ -92,11 +119,12 @@ impl Hold {
     }
 
     /// A call's block begins.
-    pub(super) fn open(&mut self, id: &str, name: &str) {
-        self.called = true;
-        if self.holds.verdicts {
+    pub(super) fn open(&mut self, id: &str, name: &str, web: Option<WebTool>) {
+        self.called |= web.is_none();
+        self.web_called |= web.is_some();
+        if if web.is_some() { self.holds.rounds } else { self.holds.verdicts } {
             let (id, name) = (id.to_owned(), name.to_owned());
-            self.open = Some(CompletedCall { id, name, input: String::new(), whole: true });
+            self.open = Some(CompletedCall { id, name, web, input: String::new(), whole: true });
         }
     }
 
@@ -127,13 +155,21 @@ impl Hold {
         self.done.push(call);
     }
 
-    pub(super) fn take_calls(&mut self) -> Vec<CompletedCall> {
-        std::mem::take(&mut self.done)
+    /// Takes the calls of web tools, or the others.
+    pub(super) fn take_calls(&mut self, web: bool) -> Vec<CompletedCall> {
+        let (taken, left) = std::mem::take(&mut self.done).into_iter().partition(|c| c.web.is_some() == web);
+        self.done = left;
+        taken
+    }
+
+    /// There was a call that the client runs.
+    pub(super) fn called(&self) -> bool {
+        self.called
     }
 
     /// Whether the end has to wait.
     pub(super) fn waits(&self) -> bool {
-        self.holds.commit || (self.holds.verdicts && self.called)
+        self.holds.commit || (self.holds.verdicts && self.called) || (self.holds.rounds && self.web_called)
     }
 
     /// The value of `safeguard_results`; none: nobody judges.
@@ -174,8 +210,8 @@ mod tests {
     };
     use crate::wire::anthropic::Request;
 
-    const VERDICTS: Holds = Holds { verdicts: true, commit: false };
-    const COMMIT: Holds = Holds { verdicts: false, commit: true };
+    const VERDICTS: Holds = Holds { verdicts: true, rounds: false, commit: false };
+    const COMMIT: Holds = Holds { verdicts: false, rounds: false, commit: true };
 
     fn context(holds: Holds) -> ReplyContext {
         let body =
@@ -228,6 +264,7 @@ mod tests {
         let call = |id: &str, name: &str, input: &str| CompletedCall {
             id: id.into(),
             name: name.into(),
+            web: None,
             input: input.into(),
             whole: true,
         };
@@ -240,7 +277,7 @@ mod tests {
     #[test]
     fn a_held_end_changes_nothing_but_when_it_comes() {
         let plain = feed(&mut new(Holds::default()), &stream());
-        for holds in [VERDICTS, COMMIT, Holds { verdicts: true, commit: true }] {
+        for holds in [VERDICTS, COMMIT, Holds { verdicts: true, ..COMMIT }] {
             let mut held = new(holds);
             let before = feed(&mut held, &stream());
             assert!(held.translator.is_held());

@@ -12,8 +12,9 @@ use super::profile::{Echo, Profile, ToolResultImages, UserAfterTool};
 use super::text::{BLANK_LINE, Composer, Text, write_joined};
 use super::tools::Names;
 use super::turns::{Item, Turn};
+use super::web::{Served, Told, is_web_result, told};
 use crate::wire::anthropic::{Block, BlockKind};
-use crate::wire::json::write_str;
+use crate::wire::json::{JsonStr, RawJson, write_str};
 
 /// The text of a failed result that has none but has pictures.
 const FAILED: &str = "Error:";
@@ -27,6 +28,8 @@ pub(super) struct Call<'a> {
     pub(super) id: Cow<'a, str>,
     /// The name upstream.
     pub(super) name: Cow<'a, str>,
+    /// Its result, where it was carried out by the server and stands in the same turn.
+    told: Option<Told<'a>>,
 }
 
 /// Writes the list of messages.
@@ -35,6 +38,7 @@ pub(super) struct Messages<'w, 'a> {
     profile: &'w Profile,
     media: Media<'w>,
     echo: Echo,
+    served: Served,
     names: &'w mut Names,
     losses: &'w mut Losses,
     first: bool,
@@ -67,7 +71,7 @@ impl<'w, 'a> Messages<'w, 'a> {
         out: &'w mut Vec<u8>,
         profile: &'w Profile,
         media: Media<'w>,
-        echo: Echo,
+        (echo, served): (Echo, Served),
         names: &'w mut Names,
         losses: &'w mut Losses,
     ) -> Self {
@@ -77,6 +81,7 @@ impl<'w, 'a> Messages<'w, 'a> {
             profile,
             media,
             echo,
+            served,
             names,
             losses,
             first: true,
@@ -126,9 +131,15 @@ impl<'w, 'a> Messages<'w, 'a> {
 
     /// Writes what has been held back, results that never came included.
     fn flush(&mut self) {
-        for call in std::mem::take(&mut self.calls) {
-            self.losses.add(|| "messages".into(), "synthesized_tool_result");
-            self.tool_message(&call, |out| write_str("[no result was provided for this tool call]", out));
+        for mut call in std::mem::take(&mut self.calls) {
+            if let Some(told) = call.told.take() {
+                let mut media = Vec::new();
+                self.tell(&call, told, None, &mut media);
+                self.user.append(&mut media);
+            } else {
+                self.losses.add(|| "messages".into(), "synthesized_tool_result");
+                self.unanswered(&call);
+            }
         }
         let parts = std::mem::take(&mut self.user);
         if parts.is_empty() {
@@ -176,8 +187,33 @@ impl<'w, 'a> Messages<'w, 'a> {
         self.after_tool = self.out.ends_with(b"\"}");
     }
 
+    fn unanswered(&mut self, call: &Call<'_>) {
+        self.tool_message(call, |out| write_str("[no result was provided for this tool call]", out));
+    }
+
     fn assistant(&mut self, blocks: &[&Block<'a>], last: bool) {
-        let spoken = Spoken::sort(blocks, self.profile, self.echo, self.losses);
+        let calls = |block: &&Block<'a>| match &block.kind {
+            BlockKind::ServerToolUse { name, .. } => self.served.calls(*name).is_some(),
+            _ => false,
+        };
+        if !blocks.iter().any(calls) {
+            return self.said(blocks, last);
+        }
+        let steps = steps(blocks, self.served);
+        for (n, step) in steps.iter().enumerate() {
+            self.said(&step.said, last && n + 1 == steps.len());
+            for result in &step.results {
+                let id = is_web_result(result).map(JsonStr::decode);
+                let call = self.calls.iter_mut().find(|c| Some(&c.own_id) == id.as_ref());
+                if let Some(call) = call {
+                    call.told = told(result, self.media, self.losses);
+                }
+            }
+        }
+    }
+
+    fn said(&mut self, blocks: &[&Block<'a>], last: bool) {
+        let spoken = Spoken::sort(blocks, self.profile, (self.echo, self.served), self.losses);
         if spoken.is_empty(self.echo) {
             let at = blocks.first().map(|b| b.place.message).unwrap_or_default();
             self.losses.add(|| format!("messages[{at}]"), "dropped:empty_message");
@@ -186,12 +222,12 @@ impl<'w, 'a> Messages<'w, 'a> {
         self.flush();
         self.begin();
         let mut calls = Vec::with_capacity(spoken.calls.len());
-        for (own_id, name) in spoken.calls.iter().filter_map(|b| call_of(b)) {
-            let name = self.names.upstream(name);
+        for block in &spoken.calls {
+            let Some((own_id, name)) = call_of(block, self.served, self.names) else { continue };
             let id = upstream_call_id(self.profile.tool_call_id, own_id.clone(), &name, self.count);
             self.count += 1;
             self.stats.history_ids.push(fingerprint(&own_id));
-            calls.push(Call { own_id, id, name });
+            calls.push(Call { own_id, id, name, told: None });
         }
         self.stats.prefill = last && spoken.is_plain_text();
         let prefix = self.stats.prefill && self.profile.family == "mistral";
@@ -212,13 +248,17 @@ impl<'w, 'a> Messages<'w, 'a> {
                 _ => {}
             }
         }
-        for call in std::mem::take(&mut self.calls) {
+        for mut call in std::mem::take(&mut self.calls) {
+            if let Some(told) = call.told.take() {
+                self.tell(&call, told, None, &mut from_results);
+                continue;
+            }
             let (own, rest): (SmallVec<_>, SmallVec<_>) =
                 results.into_iter().partition(|b| result_id(b) == Some(Cow::Borrowed(&*call.own_id)));
             results = rest;
             if own.is_empty() {
                 self.losses.add(|| format!("messages[tool_use {}]", call.own_id), "synthesized_tool_result");
-                self.tool_message(&call, |out| write_str("[no result was provided for this tool call]", out));
+                self.unanswered(&call);
             } else {
                 self.result(&call, &own, &mut from_results);
             }
@@ -252,8 +292,19 @@ impl<'w, 'a> Messages<'w, 'a> {
     fn result(&mut self, call: &Call<'a>, blocks: &[&Block<'a>], from_results: &mut Vec<Part<'a>>) {
         let mut media = Vec::new();
         let text = self.result_text(blocks, &mut media);
+        let cache = blocks.iter().find_map(|b| b.cache_control);
+        self.tell(call, Told { text, media }, cache, from_results);
+    }
+
+    fn tell(
+        &mut self,
+        call: &Call<'a>,
+        Told { text, mut media }: Told<'a>,
+        cache: Option<RawJson<'a>>,
+        from_results: &mut Vec<Part<'a>>,
+    ) {
         if media.is_empty() {
-            let cache = blocks.iter().find_map(|b| b.cache_control).filter(|_| self.profile.cache_control);
+            let cache = cache.filter(|_| self.profile.cache_control);
             self.tool_message(call, |out| match cache {
                 Some(cache) => write_content(&[Part::Text(text, Some(cache))], true, out),
                 None => text.write(out),
@@ -321,6 +372,33 @@ impl<'w, 'a> Messages<'w, 'a> {
             Text::Composed(joined)
         }
     }
+}
+
+/// What the model said up to results of calls that were carried out for it, and these results.
+struct Step<'r, 'a> {
+    said: Vec<&'r Block<'a>>,
+    results: Vec<&'r Block<'a>>,
+}
+
+/// Takes a turn apart: what the model said next, it said with the results before it.
+fn steps<'r, 'a>(blocks: &[&'r Block<'a>], served: Served) -> Vec<Step<'r, 'a>> {
+    let mut steps: Vec<Step<'r, 'a>> = Vec::new();
+    for block in blocks {
+        let answers = is_web_result(block).filter(|id| {
+            let calls = steps.last().into_iter().flat_map(|step| &step.said);
+            let mut ids = calls.filter_map(|call| match &call.kind {
+                BlockKind::ServerToolUse { id, name, .. } => served.calls(*name).and(Some(*id)),
+                _ => None,
+            });
+            ids.any(|call| call.decode() == id.decode())
+        });
+        match steps.last_mut() {
+            Some(step) if answers.is_some() => step.results.push(block),
+            Some(step) if step.results.is_empty() => step.said.push(block),
+            _ => steps.push(Step { said: vec![block], results: Vec::new() }),
+        }
+    }
+    steps
 }
 
 fn result_id<'a>(block: &Block<'a>) -> Option<Cow<'a, str>> {

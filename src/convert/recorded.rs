@@ -1,6 +1,8 @@
 //! An answer kept beside its stream, in the form in which it comes back as history.
 
+use super::ids::IdSource;
 use super::sink::Message;
+use super::stream::Summary;
 
 /// What an answer said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,28 @@ pub struct Recorded {
     /// Its content blocks as a JSON array: what a whole answer has as `content`. A tool call that
     /// the token limit cut off is not among them.
     pub content: Vec<u8>,
+}
+
+/// What a further round of the same exchange goes on from: the same message, with what it has.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// The message's id.
+    pub(super) id: String,
+    /// How many blocks it has.
+    pub(super) blocks: u64,
+    /// They themselves: the inside of a JSON array.
+    pub(super) blocks_json: Vec<u8>,
+    /// Where ids of our own go on.
+    pub(super) ids: IdSource,
+    /// What it was so far.
+    pub(super) summary: Summary,
+}
+
+impl Resumed {
+    /// The content so far, a JSON array: what the model has said, and what it was told.
+    pub fn content(&self) -> Vec<u8> {
+        [b"[", &self.blocks_json[..], b"]"].concat()
+    }
 }
 
 /// Folds the pieces of a streamed answer into blocks.

@@ -1,7 +1,11 @@
 //! What the conversion of an answer has to know of its request.
 
+use std::sync::Arc;
+
 use super::Profile;
 use super::hold::Holds;
+use super::recorded::Resumed;
+use super::web::{Served, Source};
 
 /// Whether the client gets to see reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,29 @@ pub struct Usage {
     pub cache_read_input_tokens: u64,
     /// Thinking's share of the output; 0: not told.
     pub thinking_tokens: u64,
+    /// Web searches that the proxy carried out.
+    pub web_search_requests: u64,
+    /// Pages that it fetched.
+    pub web_fetch_requests: u64,
+}
+
+impl Usage {
+    /// With what an earlier round of the same exchange took.
+    pub(super) fn and(self, earlier: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(earlier.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(earlier.output_tokens),
+            cache_creation_input_tokens: self
+                .cache_creation_input_tokens
+                .saturating_add(earlier.cache_creation_input_tokens),
+            cache_read_input_tokens: self
+                .cache_read_input_tokens
+                .saturating_add(earlier.cache_read_input_tokens),
+            thinking_tokens: self.thinking_tokens.saturating_add(earlier.thinking_tokens),
+            web_search_requests: self.web_search_requests + earlier.web_search_requests,
+            web_fetch_requests: self.web_fetch_requests + earlier.web_fetch_requests,
+        }
+    }
 }
 
 /// What the conversion of an answer has to know of its request. Small: it lives as long as the stream.
@@ -48,8 +75,14 @@ pub struct ReplyContext {
     pub history_ids: Vec<u64>,
     /// The request has `safeguards`: the answer carries `safeguard_results`.
     pub safeguards: bool,
+    /// The web tools that are carried out, and their names upstream.
+    pub served: Served,
+    /// What web searches have found so far: what the answer can cite.
+    pub sources: Vec<Source>,
     /// What the end of the answer waits for; the caller sets it.
     pub holds: Holds,
+    /// An earlier round of the same exchange, whose message this answer goes on with.
+    pub resumed: Option<Arc<Resumed>>,
     /// Estimate of the prompt in tokens; at least 1.
     pub input_estimate: u64,
     /// `max_tokens` as it was sent upstream, for errors about it; 0: not known.

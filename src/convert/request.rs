@@ -15,6 +15,7 @@ use super::schema;
 use super::text::{Text, write_joined};
 use super::tools::{Names, Offer};
 use super::turns::turns;
+use super::web::{self, Served, WebTools};
 use crate::wire::anthropic::{ApiError, Request, SystemBlock, ToolChoice, ToolChoiceKind, Unsupported};
 use crate::wire::json::{escape, write_str, write_u64};
 
@@ -38,6 +39,8 @@ pub struct ModelSpec {
     pub extra_body: Map<String, Value>,
     /// Removed from the upstream request, last.
     pub drop_params: Vec<String>,
+    /// The web tools that the proxy carries out.
+    pub web: WebTools,
 }
 
 /// A converted request, and what is needed to convert its answer.
@@ -61,7 +64,8 @@ pub struct Converted {
 /// Converts a request for one upstream.
 ///
 /// # Errors
-/// 400 for what cannot be expressed (`thread`, `compaction`).
+/// 400 for what cannot be expressed (`thread`, `compaction`), and for settings of web tools that
+/// contradict each other.
 pub fn request(
     request: &Request<'_>,
     profile: &'static Profile,
@@ -70,6 +74,7 @@ pub fn request(
     let mut losses = Losses::default();
     refuse(request, &mut losses)?;
     let mut names = Names::default();
+    let served = if model.tools == Some(false) { Served::default() } else { Served::of(request, model.web)? };
     let wish = Wish::of(request);
     let reasoning = model.reasoning != Some(false);
     let upstream_streams = request.stream || profile.always_stream;
@@ -77,7 +82,9 @@ pub fn request(
     let mut body = Body::new(capacity(request), &model.drop_params, &model.extra_body);
     body.field("model", |out| write_str(&model.remote_id, out));
     let mut stats = Stats::default();
-    body.field("messages", |out| stats = messages(request, profile, model, &mut names, &mut losses, out));
+    body.field("messages", |out| {
+        stats = messages(request, profile, model, served, (&mut names, &mut losses), out);
+    });
     let max_tokens = max_tokens(request, model, &mut losses);
     let mut asked = Asked { tokens: max_tokens, end: None };
     body.field(profile.max_tokens_field.as_str(), |out| {
@@ -91,7 +98,7 @@ pub fn request(
         }
     }
     sampling(request, profile, &mut body, &mut losses);
-    let offer = Offer::new(request, &mut losses);
+    let offer = Offer::new(request, served, model.web.spent, &mut losses);
     let has_tools = !offer.is_empty() && model.tools != Some(false);
     if has_tools {
         offer.write(request.tool_choice, profile, &mut names, &mut body, &mut losses);
@@ -132,8 +139,11 @@ pub fn request(
         stop_sequences: request.stop_sequences.iter().map(|s| s.decode().into_owned()).collect(),
         tool_names: names.into_renamed(),
         history_ids: stats.history_ids,
-        safeguards: request.safeguards,
+        safeguards: request.safeguards.is_some(),
+        served,
+        sources: if served.is_empty() { Vec::new() } else { web::sources(request) },
         holds: Holds::default(),
+        resumed: None,
         input_estimate,
         max_tokens: fit.unwrap_or(max_tokens),
         context_window: model.context_window,
@@ -262,14 +272,14 @@ fn messages(
     request: &Request<'_>,
     profile: &'static Profile,
     model: &ModelSpec,
-    names: &mut Names,
-    losses: &mut Losses,
+    served: Served,
+    (names, losses): (&mut Names, &mut Losses),
     out: &mut Vec<u8>,
 ) -> Stats {
     let echo = if model.reasoning == Some(false) { Echo::None } else { profile.echo };
     let media = Media { profile, images: model.vision.unwrap_or(profile.images) };
     let turns = turns(&request.messages, profile.mid_system, losses);
-    let mut messages = Messages::new(out, profile, media, echo, names, losses);
+    let mut messages = Messages::new(out, profile, media, (echo, served), names, losses);
     let system: Vec<&SystemBlock<'_>> =
         request.system.iter().filter(|b| !b.text.is_empty() && !b.text.starts_with(BILLING_HEADER)).collect();
     let schema = request.output_schema.filter(|_| profile.json_schema == JsonSchemaSupport::JsonObject);

@@ -1,6 +1,6 @@
 //! Where an answer goes: events of a stream, or one whole message.
 
-use super::recorded::{Recorded, Recording};
+use super::recorded::{Recorded, Recording, Resumed};
 use super::reply::{ReplyContext, Usage};
 use super::usage;
 use crate::wire::json::{JsonStr, Piece, Pieces, write_str, write_u64};
@@ -31,8 +31,14 @@ pub(super) trait Sink {
     fn start(&mut self, id: &str, context: &ReplyContext, out: &mut Vec<u8>);
     /// A text or thinking block begins.
     fn open(&mut self, kind: Kind, out: &mut Vec<u8>);
-    /// A tool_use block begins.
-    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>);
+    /// The message goes on that began in an earlier round; it had these blocks so far.
+    fn resume(&mut self, earlier: &Resumed, context: &ReplyContext, out: &mut Vec<u8>);
+    /// A `tool_use` or `server_tool_use` block begins.
+    fn open_tool(&mut self, kind: &'static str, id: &str, name: &str, out: &mut Vec<u8>);
+    /// The open text block names a source: a citation, as JSON.
+    fn cite(&mut self, citation: &[u8], out: &mut Vec<u8>);
+    /// A whole block of our own, as JSON; none is open.
+    fn insert(&mut self, block: &[u8], out: &mut Vec<u8>);
     /// More of the open block. `write` appends the inside of a JSON string; if it appends
     /// nothing, there is no delta.
     fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R;
@@ -150,17 +156,54 @@ impl Sink for Events {
         }
     }
 
-    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>) {
+    fn resume(&mut self, earlier: &Resumed, context: &ReplyContext, _: &mut Vec<u8>) {
+        self.index = earlier.blocks;
+        if context.record {
+            let mut recording = Recording::new(&earlier.id);
+            recording.add(|message, out| message.take_up(earlier, out));
+            self.recording = Some(Box::new(recording));
+        }
+    }
+
+    fn open_tool(&mut self, kind: &'static str, id: &str, name: &str, out: &mut Vec<u8>) {
         if let Some(recording) = &mut self.recording {
-            recording.add(|message, out| message.open_tool(id, name, out));
+            recording.add(|message, out| message.open_tool(kind, id, name, out));
         }
         self.begin(out);
-        out.extend_from_slice(b"\"tool_use\",\"id\":");
+        write_str(kind, out);
+        out.extend_from_slice(b",\"id\":");
         write_str(id, out);
         out.extend_from_slice(b",\"name\":");
         write_str(name, out);
         out.extend_from_slice(b",\"input\":{}");
         self.opened("input_json_delta\",\"partial_json\":\"", out);
+    }
+
+    fn cite(&mut self, citation: &[u8], out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.cite(citation, out));
+        }
+        out.extend_from_slice(
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b",\"delta\":{\"type\":\"citations_delta\",\"citation\":");
+        out.extend_from_slice(citation);
+        out.extend_from_slice(b"}}\n\n");
+    }
+
+    fn insert(&mut self, block: &[u8], out: &mut Vec<u8>) {
+        if let Some(recording) = &mut self.recording {
+            recording.add(|message, out| message.insert(block, out));
+        }
+        out.extend_from_slice(
+            b"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":",
+        );
+        write_u64(self.index, out);
+        out.extend_from_slice(b",\"content_block\":");
+        out.extend_from_slice(block);
+        out.extend_from_slice(b"}\n\n");
+        self.stop(out);
     }
 
     fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
@@ -221,7 +264,9 @@ pub(super) struct Message {
     /// Arguments of the open tool_use block: the inside of a JSON string.
     arguments: Vec<u8>,
     kind: Option<Kind>,
-    blocks: usize,
+    blocks: u64,
+    /// Citations of the open text block: the inside of a JSON array.
+    citations: Vec<u8>,
     /// The message's id, if it is recorded, and where its content begins and ends in the output.
     id: Option<String>,
     content: usize,
@@ -231,7 +276,13 @@ pub(super) struct Message {
 impl Message {
     /// Bytes held beside the output.
     pub(super) fn retained(&self) -> usize {
-        self.arguments.len()
+        self.arguments.len() + self.citations.len()
+    }
+
+    /// Goes on behind the blocks of earlier rounds.
+    fn take_up(&mut self, earlier: &Resumed, out: &mut Vec<u8>) {
+        out.extend_from_slice(&earlier.blocks_json);
+        self.blocks = earlier.blocks;
     }
 
     fn begin(&mut self, kind: Kind, out: &mut Vec<u8>) {
@@ -264,14 +315,33 @@ impl Sink for Message {
         });
     }
 
-    fn open_tool(&mut self, id: &str, name: &str, out: &mut Vec<u8>) {
+    fn resume(&mut self, earlier: &Resumed, context: &ReplyContext, out: &mut Vec<u8>) {
+        self.start(&earlier.id, context, out);
+        self.take_up(earlier, out);
+    }
+
+    fn open_tool(&mut self, kind: &'static str, id: &str, name: &str, out: &mut Vec<u8>) {
         self.begin(Kind::Tool, out);
-        out.extend_from_slice(b"{\"type\":\"tool_use\",\"id\":");
+        out.extend_from_slice(b"{\"type\":");
+        write_str(kind, out);
+        out.extend_from_slice(b",\"id\":");
         write_str(id, out);
         out.extend_from_slice(b",\"name\":");
         write_str(name, out);
         out.extend_from_slice(b",\"input\":");
         self.arguments.clear();
+    }
+
+    fn cite(&mut self, citation: &[u8], _: &mut Vec<u8>) {
+        if !self.citations.is_empty() {
+            self.citations.push(b',');
+        }
+        self.citations.extend_from_slice(citation);
+    }
+
+    fn insert(&mut self, block: &[u8], out: &mut Vec<u8>) {
+        self.begin(Kind::Tool, out);
+        out.extend_from_slice(block);
     }
 
     fn delta<R>(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
@@ -286,7 +356,13 @@ impl Sink for Message {
 
     fn close(&mut self, whole: bool, out: &mut Vec<u8>) {
         if self.kind != Some(Kind::Tool) {
-            out.extend_from_slice(b"\"}");
+            out.push(b'"');
+            if !self.citations.is_empty() {
+                out.extend_from_slice(b",\"citations\":[");
+                out.append(&mut self.citations);
+                out.push(b']');
+            }
+            out.push(b'}');
         } else if whole {
             for piece in Pieces::over(&String::from_utf8_lossy(&self.arguments)) {
                 match piece {

@@ -8,7 +8,10 @@ use super::ids::sha256_hex;
 use super::loss::Losses;
 use super::profile::{Profile, ToolChoiceSupport};
 use super::schema;
-use crate::wire::anthropic::{BlockKind, Message, Request, Tool, ToolChange, ToolChoice, ToolChoiceKind};
+use super::web::{self, Served};
+use crate::wire::anthropic::{
+    BlockKind, Message, Request, Tool, ToolChange, ToolChoice, ToolChoiceKind, WebTool,
+};
 use crate::wire::json::{JsonStr, write_str};
 
 /// Names that upstreams refuse get another one on the way, and their own on the way back.
@@ -76,6 +79,8 @@ enum Offered<'r, 'a> {
     Custom(&'r Tool<'a>),
     /// Name, description, schema.
     Fixed(JsonStr<'a>, &'static str, &'static str, &'static str),
+    /// A tool that the proxy carries out, and its name upstream.
+    Web(WebTool, &'static str),
 }
 
 impl<'a> Offered<'_, 'a> {
@@ -85,6 +90,7 @@ impl<'a> Offered<'_, 'a> {
             Self::Custom(tool) => tool.name.decode(),
             Self::Fixed(name, default, ..) if name.is_empty() => Cow::Borrowed(default),
             Self::Fixed(name, ..) => name.decode(),
+            Self::Web(_, name) => Cow::Borrowed(name),
         }
     }
 }
@@ -93,6 +99,7 @@ impl<'a> Offered<'_, 'a> {
 #[derive(Debug)]
 pub(super) struct Offer<'r, 'a> {
     tools: Vec<Offered<'r, 'a>>,
+    served: Served,
 }
 
 impl<'r, 'a> Offer<'r, 'a> {
@@ -100,7 +107,8 @@ impl<'r, 'a> Offer<'r, 'a> {
     ///
     /// Tools that were found late go to the end, in the order in which they were named: what
     /// stood before them keeps its place, and the upstream's prefix cache its use.
-    pub(super) fn new(request: &'r Request<'a>, losses: &mut Losses) -> Self {
+    /// `served` are the web tools that the proxy carries out; `spent`: not any more.
+    pub(super) fn new(request: &'r Request<'a>, served: Served, spent: bool, losses: &mut Losses) -> Self {
         let mut tools: Vec<Offered<'r, 'a>> = Vec::with_capacity(request.tools.len());
         let mut names: HashSet<Cow<'a, str>> = HashSet::with_capacity(request.tools.len());
         let is_search = |t: &Tool<'_>| t.kind.is_some_and(|k| k.starts_with("tool_search_tool_"));
@@ -110,12 +118,12 @@ impl<'r, 'a> Offer<'r, 'a> {
             || !request
                 .tools
                 .iter()
-                .any(|t| !t.defer_loading && offered(t).is_some() && t.name.raw() != PLACEHOLDER);
+                .any(|t| !t.defer_loading && offered(t, served).is_some() && t.name.raw() != PLACEHOLDER);
         for (n, tool) in request.tools.iter().enumerate() {
             if tool.name.raw() == PLACEHOLDER || (tool.defer_loading && !load_all) {
                 continue;
             }
-            let Some(offered) = offered(tool) else {
+            let Some(offered) = offered(tool, served) else {
                 let kind = tool.kind.map(JsonStr::raw).unwrap_or_default();
                 losses.add(|| format!("tools[{n}]"), &format!("dropped_tool:{kind}"));
                 continue;
@@ -127,9 +135,12 @@ impl<'r, 'a> Offer<'r, 'a> {
                 tools.push(offered);
             }
         }
-        let mut offer = Self { tools };
+        let mut offer = Self { tools, served };
         for message in &request.messages {
             offer.change(message, request);
+        }
+        if spent {
+            offer.tools.retain(|tool| !matches!(tool, Offered::Web(..)));
         }
         offer
     }
@@ -140,7 +151,7 @@ impl<'r, 'a> Offer<'r, 'a> {
                 BlockKind::ToolChange(ToolChange::Load(name)) => self.load(*name, request),
                 BlockKind::ToolChange(ToolChange::Define(tool)) => {
                     self.remove(&tool.name.decode());
-                    self.tools.extend(offered(tool));
+                    self.tools.extend(offered(tool, self.served));
                 }
                 BlockKind::ToolChange(ToolChange::Remove(name)) => self.remove(&name.decode()),
                 BlockKind::ToolResult { content, .. } => {
@@ -164,7 +175,7 @@ impl<'r, 'a> Offer<'r, 'a> {
         if name == PLACEHOLDER || self.tools.iter().any(|t| t.name() == name) {
             return;
         }
-        let tool = request.tools.iter().filter_map(offered).find(|t| t.name() == name);
+        let tool = request.tools.iter().filter_map(|t| offered(t, self.served)).find(|t| t.name() == name);
         self.tools.extend(tool);
     }
 
@@ -268,11 +279,11 @@ impl<'r, 'a> Offer<'r, 'a> {
                     }
                 }
                 Offered::Fixed(_, _, description, schema) => {
-                    write_str(&tool.name(), out);
-                    out.extend_from_slice(b",\"description\":");
-                    write_str(description, out);
-                    out.extend_from_slice(b",\"parameters\":");
-                    out.extend_from_slice(schema.as_bytes());
+                    write_fixed(&tool.name(), description, schema, out);
+                }
+                Offered::Web(web, name) => {
+                    let (description, schema) = web::function(*web);
+                    write_fixed(name, description, schema, out);
                 }
             }
             out.extend_from_slice(b"}}");
@@ -281,9 +292,20 @@ impl<'r, 'a> Offer<'r, 'a> {
     }
 }
 
-fn offered<'r, 'a>(tool: &'r Tool<'a>) -> Option<Offered<'r, 'a>> {
+fn write_fixed(name: &str, description: &str, schema: &str, out: &mut Vec<u8>) {
+    write_str(name, out);
+    out.extend_from_slice(b",\"description\":");
+    write_str(description, out);
+    out.extend_from_slice(b",\"parameters\":");
+    out.extend_from_slice(schema.as_bytes());
+}
+
+fn offered<'r, 'a>(tool: &'r Tool<'a>, served: Served) -> Option<Offered<'r, 'a>> {
     if tool.is_custom() {
         return Some(Offered::Custom(tool));
+    }
+    if let Some(web) = tool.web_tool() {
+        return served.name(web).map(|name| Offered::Web(web, name));
     }
     let kind = tool.kind?;
     CLIENT_TOOLS

@@ -34,6 +34,7 @@ pub(super) fn anthropic(usage: &openai::Usage, timings_cache: u64) -> Usage {
         cache_creation_input_tokens: write,
         cache_read_input_tokens: read,
         thinking_tokens: think.min(output),
+        ..Usage::default()
     }
 }
 
@@ -51,6 +52,13 @@ pub(super) fn write(usage: &Usage, out: &mut Vec<u8>) {
     if usage.thinking_tokens > 0 {
         out.extend_from_slice(b",\"output_tokens_details\":{\"thinking_tokens\":");
         write_u64(usage.thinking_tokens, out);
+        out.push(b'}');
+    }
+    if usage.web_search_requests + usage.web_fetch_requests > 0 {
+        out.extend_from_slice(b",\"server_tool_use\":{\"web_search_requests\":");
+        write_u64(usage.web_search_requests, out);
+        out.extend_from_slice(b",\"web_fetch_requests\":");
+        write_u64(usage.web_fetch_requests, out);
         out.push(b'}');
     }
     out.push(b'}');

@@ -94,6 +94,12 @@ pub struct Record {
     pub side: Option<Side>,
     /// What questions of our own took for it.
     pub asides: SideCounts,
+    /// Web searches that were carried out for it, failed ones included.
+    pub web_searches: u64,
+    /// Pages that were fetched for it, likewise.
+    pub web_fetches: u64,
+    /// It is only a part of a request, which is counted and told with the rest.
+    part: bool,
     /// Counts its stream, while it runs.
     streaming: Option<Arc<ModelMeter>>,
 }
@@ -128,6 +134,9 @@ impl Record {
             meter: None,
             side: None,
             asides: SideCounts::default(),
+            web_searches: 0,
+            web_fetches: 0,
+            part: false,
             streaming: None,
         }
     }
@@ -164,6 +173,26 @@ impl Record {
             meter.stream_begins();
             self.streaming = Some(Arc::clone(meter));
         }
+    }
+
+    /// For a further round of the same request: what it takes is added with [`Record::add`].
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let mut part = Self::new(self.request_id.clone());
+        part.model.clone_from(&self.model);
+        part.stream = self.stream;
+        part.capture.clone_from(&self.capture);
+        part.meter.clone_from(&self.meter);
+        part.part = true;
+        part
+    }
+
+    /// Adds what a part of the request took.
+    pub fn add(&mut self, part: &Self) {
+        self.attempts += part.attempts;
+        self.retries += part.retries;
+        self.rotations += part.rotations;
+        self.asides.add(part.asides);
     }
 
     /// Something could not be carried over.
@@ -217,6 +246,9 @@ fn ms(d: Duration) -> f64 {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.part {
+            return;
+        }
         if std::thread::panicking() {
             self.outcome = Outcome::Panicked;
             // What its client gets, if it has no head yet.
@@ -266,6 +298,8 @@ impl Drop for Record {
             side_requests = some(self.asides.requests),
             side_input_tokens = some(self.asides.input_tokens),
             side_output_tokens = some(self.asides.output_tokens),
+            web_searches = some(self.web_searches),
+            web_fetches = some(self.web_fetches),
             error = %self.error,
             "request"
         );

@@ -1,5 +1,7 @@
 //! One attempt: a request, converted or as it is, to one provider with one key.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,14 +10,18 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
+use super::rounds::Rounds;
 use super::source::{Opened, Source};
+use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
-use super::work::Works;
+use super::work::{Work, Works};
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
-use crate::convert::{self, Converted, Feed, Flow, ReplyContext, WholeAnswer};
+use crate::convert::safeguards::Case;
+use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, log};
@@ -31,8 +37,13 @@ pub(super) struct Call {
     pub(super) model: Arc<Model>,
     pub(super) body: Bytes,
     way: Way,
+    /// The client's request and the source of ids, where the answer may call web tools.
+    rounds: Option<(Bytes, u64)>,
     upstream_streams: bool,
     client_streams: bool,
+    /// For the judge of its answer's tool calls.
+    case: Option<Rc<Case>>,
+    keeping: Option<Rc<Keeping>>,
 }
 
 /// How the answer goes to the client.
@@ -83,6 +94,20 @@ pub(super) struct Asking<'r> {
     pub(super) seed: u64,
     /// What crosses besides the body, where requests pass through.
     pub(super) crossing: Crossing,
+    /// It is a subagent's: the user has written none of it. Told only where somebody judges.
+    pub(super) delegated: bool,
+    /// Of a conversation that is kept: what is to be kept of this turn.
+    pub(super) keeping: OnceCell<Rc<Keeping>>,
+    /// It is a further round of an exchange.
+    pub(super) round: Option<Round>,
+}
+
+/// A further round of an exchange: see [`super::rounds`].
+pub(super) struct Round {
+    /// What the answer goes on with.
+    pub(super) resumed: Arc<Resumed>,
+    /// Web tools are not offered any more.
+    pub(super) spent: bool,
 }
 
 impl Call {
@@ -112,26 +137,51 @@ impl Call {
                 model: Arc::clone(model),
                 body: passed.body.into(),
                 way: Way::Passed(asking.crossing.clone()),
+                rounds: None,
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
+                case: None,
+                keeping: None,
             }));
         }
-        let mut converted = convert::request(reading.request()?, model.profile, &model.spec)?;
+        let request = reading.request()?;
+        let spec = match &asking.round {
+            Some(round) if round.spent => {
+                let web = WebTools { spent: true, ..model.spec.web };
+                Cow::Owned(ModelSpec { web, ..model.spec.clone() })
+            }
+            _ => Cow::Borrowed(&model.spec),
+        };
+        let mut converted = convert::request(request, model.profile, &spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
+        if asking.keeping.get().is_some() {
+            (converted.reply.record, converted.reply.holds.commit) = (true, true);
+        }
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
         if converted.answer_locally {
             return Ok(Prepared::Local(converted));
         }
-        let Converted { body, reply, client_streams, upstream_streams, .. } = converted;
+        let case = judge::case(worker, asking, request, record);
+        let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
+        reply.holds.verdicts = case.is_some();
+        let rounds = (!reply.served.is_empty()).then(|| (reading.bytes().clone(), asking.seed));
+        if rounds.is_some() {
+            reply.holds.rounds = true;
+            reply.record = true;
+            reply.resumed = asking.round.as_ref().map(|round| Arc::clone(&round.resumed));
+        }
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),
             body: body.into(),
             way: Way::Converted(reply),
+            rounds,
             upstream_streams,
             client_streams,
+            case,
+            keeping: asking.keeping.get().cloned(),
         }))
     }
 
@@ -143,10 +193,22 @@ impl Call {
         }
     }
 
-    /// What the end of an answer to it waits for.
-    #[expect(clippy::unused_self, reason = "nothing holds an answer yet")]
-    fn works(&self) -> Option<Box<Works>> {
-        None
+    /// What the end of an answer to it waits for, in that order.
+    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+        let mut works: Vec<Box<dyn Work>> = Vec::new();
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+            works.push(Box::new(judge));
+        }
+        if let Some(keeping) = &self.keeping {
+            works.push(Box::new(Commit::new(keeping)));
+        }
+        (!works.is_empty()).then(|| Box::new(Works::new(works)))
+    }
+
+    /// The further rounds that an answer to it may lead to.
+    fn rounds(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Rounds>> {
+        let (request, seed) = self.rounds.as_ref()?;
+        Some(Box::new(Rounds::new(worker, &self.model, request_id, *seed, request, self.keeping.clone())))
     }
 
     /// The way of a streamed answer to the client.
@@ -182,7 +244,9 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let source = Source::new(worker, provider, &record.request_id, answer, flow, call.works());
+        let works = call.works(worker, &record.request_id);
+        let mut source = Source::new(worker, provider, &record.request_id, answer, flow, works);
+        source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
         return Ok(Answered::Stream(Box::new(opened), headers));
     }
@@ -195,7 +259,9 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let held = Held { translator, works: call.works(), provider: Arc::clone(provider) };
+            let works = call.works(worker, &record.request_id);
+            let rounds = call.rounds(worker, &record.request_id);
+            let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
         }
     }
@@ -358,6 +424,8 @@ fn describe(meta: &mut Meta, (name, stream): (&str, bool), model: &Model, seed: 
         reasoning: spec.reasoning,
         extra_body: spec.extra_body.clone(),
         drop_params: spec.drop_params.clone(),
+        web_search: spec.web.search,
+        web_fetch: spec.web.fetch,
     };
     meta.seed = seed;
     meta.stream = stream;

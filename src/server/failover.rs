@@ -68,6 +68,20 @@ pub(super) async fn answer<'w>(
     Err(failures.told(worker, record))
 }
 
+/// Asks a model once more in the same exchange, with its keys and one second attempt; nobody
+/// stands in for it, since its answer has begun.
+///
+/// # Errors
+/// What the client is told.
+pub(super) async fn once_more(
+    worker: &Rc<Worker>,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Answered, ApiError> {
+    let candidate = worker.upstreams.again(&call.model, Instant::now())?;
+    of_one(worker, &candidate, call, false, record).await.map_err(|failure| failure.refusal.error)
+}
+
 /// Everything that is tried at one model: its keys, and one second attempt.
 async fn of_one(
     worker: &Rc<Worker>,

@@ -14,6 +14,7 @@ mod failover;
 mod front;
 mod ids;
 mod intake;
+mod judge;
 mod listen;
 mod messages;
 mod meters;
@@ -23,12 +24,14 @@ mod pump;
 mod reading;
 mod reload;
 mod reply;
+mod rounds;
 mod side;
 mod source;
 mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod threads;
 mod tls;
 mod upstreams;
 mod whole;

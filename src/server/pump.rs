@@ -86,8 +86,19 @@ impl Pump {
             Ok(Step::Batch) => return false,
             Ok(Step::Waiting) => false,
         };
-        if (held || self.source.works.is_some()) && self.attend(cx, out) {
-            return true;
+        if held || self.source.works.is_some() {
+            match self.source.attend(&mut self.record, cx, out) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(true)) => {
+                    self.end_well();
+                    return true;
+                }
+                Poll::Ready(Ok(false)) => return self.step(cx, out),
+                Poll::Ready(Err(error)) => {
+                    self.end_with(&error, out);
+                    return true;
+                }
+            }
         }
         if !out.is_empty() {
             return false;
@@ -118,16 +129,6 @@ impl Pump {
         }
     }
 
-    /// One look at the work that the end waits for. True: nothing follows.
-    fn attend(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
-        match self.source.attend(&mut self.record, cx, out) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(())) => self.end_well(),
-            Poll::Ready(Err(error)) => self.end_with(&error, out),
-        }
-        true
-    }
-
     /// What the client gets, for the capture and the count.
     fn show(&mut self, bytes: &Bytes) {
         self.record.sent += bytes.len() as u64;
@@ -151,6 +152,7 @@ impl Pump {
         self.over = true;
         self.source.upstream = None;
         self.source.works = None;
+        self.source.rounds = None;
         let mut error = error.clone();
         error.each_text(|text| self.source.blot(text));
         self.source.flow.fail(&error, out);
@@ -163,6 +165,7 @@ impl Pump {
         self.over = true;
         self.source.upstream = None;
         self.source.works = None;
+        self.source.rounds = None;
         out.clear();
         out.extend_from_slice(b"event: error\ndata: ");
         let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");

@@ -3,13 +3,15 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
+
 use super::app::Worker;
 use crate::config::{Api, Config};
 use crate::wire::anthropic::{ApiError, KnownTools, Outline, Request};
 
 /// A body, and what was read of it so far.
 pub(super) struct Reading<'r> {
-    bytes: &'r [u8],
+    bytes: &'r Bytes,
     known: &'r RefCell<KnownTools>,
     request: Option<Request<'r>>,
     outline: Option<Outline<'r>>,
@@ -17,8 +19,13 @@ pub(super) struct Reading<'r> {
 
 impl<'r> Reading<'r> {
     /// Nothing is read yet.
-    pub(super) fn of(bytes: &'r [u8], worker: &'r Worker) -> Self {
+    pub(super) fn of(bytes: &'r Bytes, worker: &'r Worker) -> Self {
         Self { bytes, known: &worker.known, request: None, outline: None }
+    }
+
+    /// The body itself.
+    pub(super) fn bytes(&self) -> &'r Bytes {
+        self.bytes
     }
 
     /// `model` and `stream`, read in the way that is likely to be wanted later.

@@ -1,7 +1,7 @@
 //! A question of our own to a model of the configuration.
-#![allow(dead_code)] // Until the judge and the describer of images ask.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,14 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         record.fall_back();
     }
     let request_id = record.request_id.clone();
-    let asking = Asking { request_id: &request_id, seed: worker.ids.random(), crossing: Crossing::default() };
+    let asking = Asking {
+        request_id: &request_id,
+        seed: worker.ids.random(),
+        crossing: Crossing::default(),
+        delegated: false,
+        keeping: OnceCell::new(),
+        round: None,
+    };
     let mut reading = Reading::of(&bytes, worker);
     let answer = match adapt::prepare(worker, &asking, &mut reading, &candidate.model, record).await? {
         Prepared::Local(converted) => convert::response::empty(converted.reply),

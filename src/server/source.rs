@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::app::Worker;
+use super::attempt::Answered;
 use super::clocks::{Clocks, Due, Phase};
+use super::rounds::{Next, Rounds};
 use super::work::Works;
 use crate::config::Provider;
 use crate::convert::{Flow, Form};
@@ -14,7 +16,7 @@ use crate::observe::metrics::FaultStage;
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Stage};
-use crate::wire::anthropic::ApiError;
+use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// Output that is collected before it is passed on although the upstream has more.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -40,6 +42,8 @@ pub(super) struct Source {
     pub(super) clocks: Clocks,
     /// Work that the end waits for.
     pub(super) works: Option<Box<Works>>,
+    /// Further rounds that the answer may lead to.
+    pub(super) rounds: Option<Box<Rounds>>,
 }
 
 /// The beginning of a stream, which can go to the client.
@@ -70,6 +74,7 @@ impl Source {
             flow,
             upstream: Some(answer.body),
             works,
+            rounds: None,
         }
     }
 
@@ -114,21 +119,50 @@ impl Source {
         self.upstream.is_none() && self.flow.is_held()
     }
 
-    /// Looks after the work that the end waits for. Ready: it is done, and so is the answer.
+    /// Looks after the work that the end waits for. Ready: it is done, and so is the answer; or
+    /// not (false), because there is another upstream answer to be read.
     pub(super) fn attend(
         &mut self,
         record: &mut Record,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<(), ApiError>> {
-        match (&mut self.works, self.flow.held_end()) {
-            (Some(works), Some(end)) => works.poll(end, out, record, cx),
-            (None, Some(end)) if end.is_held() => {
-                end.conclude(out);
-                Poll::Ready(Ok(()))
-            }
-            _ => Poll::Pending,
+    ) -> Poll<Result<bool, ApiError>> {
+        let held = self.is_held();
+        let Some(end) = self.flow.held_end() else { return Poll::Pending };
+        let mut closing = held;
+        if let Some(rounds) = self.rounds.as_mut().filter(|_| held) {
+            closing = match rounds.poll(end, out, record, cx)? {
+                Poll::Ready(Next::Answer(answer)) => {
+                    return Poll::Ready(self.go_on(*answer, out).map(|()| false));
+                }
+                Poll::Ready(Next::End) => true,
+                Poll::Pending => false,
+            };
         }
+        match &mut self.works {
+            Some(works) => works.poll(end, closing, out, record, cx).map_ok(|()| true),
+            None if closing => {
+                end.conclude(out);
+                Poll::Ready(Ok(true))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Another upstream answer takes the place of the one that is read.
+    fn go_on(&mut self, answer: Answered, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let Answered::Stream(opened, _) = answer else {
+            return Err(ApiError::new(
+                500,
+                ErrorKind::Api,
+                "internal error: a round of another kind; please report it",
+            ));
+        };
+        let Opened { mut source, events, broken } = *opened;
+        source.rounds = self.rounds.take();
+        *self = source;
+        out.extend_from_slice(&events);
+        broken.map_or(Ok(()), Err)
     }
 
     /// Takes all that the upstream has for us now.

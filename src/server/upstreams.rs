@@ -63,6 +63,13 @@ impl Upstreams {
         self.0.is_empty() || self.0.iter().any(|u| u.health.is_usable(now))
     }
 
+    /// The model that answers already.
+    pub(super) fn again(&self, model: &Arc<Model>, now: Instant) -> Result<Candidate<'_>, ApiError> {
+        let upstream = self.of(model)?;
+        let lease = upstream.health.enter(now).unwrap_or_default();
+        Ok(Candidate { model: Arc::clone(model), upstream, stands_in: false, _lease: lease })
+    }
+
     pub(super) fn of(&self, model: &Model) -> Result<&Upstream, ApiError> {
         let found = self.0.iter().find(|u| Arc::ptr_eq(&u.provider, &model.provider));
         found.ok_or_else(|| internal("a provider that is not there"))

@@ -8,14 +8,16 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::app::Worker;
+use super::attempt::Answered;
 use super::clocks::SETTLED;
+use super::rounds::{Next, Rounds};
 use super::work::Works;
 use crate::config::Provider;
 use crate::convert::{self, Fold, Form, ReplyContext, UpstreamEnd, WholeAnswer, WholeTranslator, native};
 use crate::observe::{Record, log};
 use crate::upstream::body::MAX_WHOLE;
 use crate::upstream::{Answer, Body, Cause, Fault, Spare, Stage};
-use crate::wire::anthropic::ApiError;
+use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// What a Message has more than the completion that it was, in bytes; nearly always.
 const ROOM: usize = 4096;
@@ -32,6 +34,7 @@ pub(super) enum Read {
 pub(super) struct Held {
     pub(super) translator: Box<WholeTranslator>,
     pub(super) works: Option<Box<Works>>,
+    pub(super) rounds: Option<Box<Rounds>>,
     pub(super) provider: Arc<Provider>,
 }
 
@@ -45,10 +48,23 @@ impl Held {
         worker: &Worker,
         record: &mut Record,
     ) -> Result<WholeAnswer, ApiError> {
+        while let Some(mut rounds) = self.rounds.take() {
+            let next = poll_fn(|cx| {
+                let (end, out) = self.translator.held_end();
+                if end.is_held() { rounds.poll(end, out, record, cx) } else { Poll::Ready(Ok(Next::End)) }
+            });
+            let Next::Answer(answer) = next.await? else { break };
+            let Answered::Held(held, _) = *answer else {
+                let what = "internal error: a round of another kind; please report it";
+                return Err(ApiError::new(500, ErrorKind::Api, what));
+            };
+            self = held;
+            self.rounds = Some(rounds);
+        }
         poll_fn(|cx| {
             let (end, out) = self.translator.held_end();
             match &mut self.works {
-                Some(works) if end.is_held() => works.poll(end, out, record, cx),
+                Some(works) if end.is_held() => works.poll(end, true, out, record, cx),
                 _ => {
                     end.conclude(out);
                     Poll::Ready(Ok(()))

@@ -22,8 +22,9 @@ pub(super) trait Work {
 pub(super) struct Turn<'a> {
     /// The answer's end: the calls so far, and what is to be said at the end.
     pub(super) end: &'a mut dyn HeldEnd,
+    /// What goes to the client next; of an answer that is not streamed, all of it so far.
+    pub(super) out: &'a mut Vec<u8>,
     /// The log line of the request.
-    #[expect(dead_code, reason = "for those who come")]
     pub(super) record: &'a mut Record,
     /// The upstream has said all, and the work before this one is done: nothing more will come.
     pub(super) closing: bool,
@@ -34,23 +35,24 @@ pub(super) struct Turn<'a> {
 pub(super) struct Works(Vec<Box<dyn Work>>);
 
 impl Works {
-    #[expect(dead_code, reason = "for those who come")]
     pub(super) fn new(works: Vec<Box<dyn Work>>) -> Self {
         Self(works)
     }
 
-    /// Lets everyone look. Ready: nothing is left to be done, and the end is in `out`.
+    /// Lets everyone look. `closing`: the upstream has said all, and will say no more. Ready:
+    /// nothing is left to be done, and the end is in `out`.
     ///
     /// # Errors
     /// The answer ends with this.
     pub(super) fn poll(
         &mut self,
         end: &mut dyn HeldEnd,
+        closing: bool,
         out: &mut Vec<u8>,
         record: &mut Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ApiError>> {
-        let mut turn = Turn { closing: end.is_held(), end, record };
+        let mut turn = Turn { end, out, record, closing };
         for work in &mut self.0 {
             let done = work.poll(&mut turn, cx)?.is_ready();
             turn.closing &= done;
@@ -58,7 +60,7 @@ impl Works {
         if !turn.closing {
             return Poll::Pending;
         }
-        turn.end.conclude(out);
+        turn.end.conclude(turn.out);
         Poll::Ready(Ok(()))
     }
 }

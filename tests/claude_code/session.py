@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 from checks import run  # noqa: E402
 from proxy import binary, provider  # noqa: E402
 from terminal import ESCAPES, Terminal  # noqa: E402
-from upstream import Upstream, either, error  # noqa: E402
+from upstream import Upstream, call, either, error, whole  # noqa: E402
 
 CLAUDE, SHOW = os.path.abspath(sys.argv[1]), "--show" in sys.argv
 BINARY = binary()
@@ -214,9 +214,46 @@ def the_exit_code_is_claudes():
     up.stop()
 
 
+def auto_mode_on_a_terminal():
+    """Two commands, one of which the judge lets pass: it runs without a question, the other one is blocked and told why."""
+    def answer(seen):
+        if seen.body["model"] == "judge":
+            prompt = seen.messages[-1]["content"]
+            verdict = ("block", "It spoils the harvest.") if "spoil" in prompt.split("THE CALL TO JUDGE")[1] else ("allow", "It counts.")
+            return whole(json.dumps({"nonce": prompt.split()[1], "explanation": verdict[1], "decision": verdict[0]}))
+        if not seen.body.get("tools"):
+            return either("A title.")(seen)
+        steps = [call("call_good", "Bash", {"command": "echo $((6 * 7)) > count.txt", "description": "Count the apples"}),
+                 call("call_bad", "Bash", {"command": "echo spoil > harvest.txt", "description": "Look at the apples"})]
+        n = sum(m["role"] == "tool" for m in seen.messages)
+        return (either(None, [steps[n]]) if n < len(steps) else either("The apples are done."))(seen)
+
+    up = Upstream()
+    up.play(answer)
+    with Place() as p:
+        config = {"safeguards_model": "judge", "providers": [provider(up.url, {"id": "glm"}, {"id": "judge"})]}
+        (p.work / "config.json").write_text(json.dumps(config))
+        with Session(p, BINARY, "run", "--model", "glm", "--", CLAUDE, "--permission-mode", "auto") as s:
+            s.begin()
+            s.on("auto mode on")
+            s.ask("Count the apples")
+            s.on("The apples are done.")
+            s.settle()
+            shown = s.shown()
+            if SHOW:
+                print(shown)
+            assert (p.work / "count.txt").read_text() == "42\n" and not (p.work / "harvest.txt").exists(), shown
+            assert "It spoils the harvest" in " ".join(shown.split()), shown
+            assert "eligible" not in shown and "Do you want" not in shown, shown
+            assert {r.body["model"] for r in up.seen} == {"glm", "judge"}
+            s.ask("/exit")
+            assert s.wait() == 0
+    up.stop()
+
+
 def main() -> int:
     return run([headless_with_the_demo, headless_with_a_model_of_the_configuration, the_exit_code_is_claudes,
-                a_first_session_from_nothing, ctrl_c_twice_leaves, ctrl_z_and_back])
+                a_first_session_from_nothing, auto_mode_on_a_terminal, ctrl_c_twice_leaves, ctrl_z_and_back])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from overflow import SUMMARY
 from stage import KEY, MODEL, Proxy, provider, results_of, scenario, text_of, tools_of
@@ -168,12 +167,3 @@ def web_search(t):
     side = [r for r in t.up.seen if not tools_of(r)]
     assert len(side) == 1 and "tools" not in side[0].body and "tool_choice" not in side[0].body, [list(r.body) for r in side]
     assert "weather in London" in side[0].raw.decode()
-
-
-@scenario
-def auto_mode(t):
-    """No verdicts: Claude Code denies what it would have checked, and tells the model."""
-    t.up.play(loop(call("call_rm", "Bash", {"command": "python3 -c 'open(\"made-in-auto-mode\", \"w\")'"}), "It was denied."))
-    s = t.claude("Do it.", mode="auto")
-    assert s.answer == "It was denied." and not (Path(t.work) / "made-in-auto-mode").exists()
-    assert "Auto mode is unavailable" in results_of(t.turns[-1])["call_rm"], results_of(t.turns[-1])

@@ -130,9 +130,10 @@ class Stage:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
 
-    def serve(self, profile: str = "generic", model: dict | None = None, provider_keys: dict | None = None, **config) -> Proxy:
-        """The proxy in front of the upstream; `config` are further keys of the file."""
-        one = provider(self.up.url, {"id": MODEL, **(model or {})}, profile=profile, **(provider_keys or {}))
+    def serve(self, profile: str = "generic", model: dict | None = None, provider_keys: dict | None = None, others: tuple = (),
+              **config) -> Proxy:
+        """The proxy in front of the upstream, with `others` as further models; `config` are further keys of the file."""
+        one = provider(self.up.url, {"id": MODEL, **(model or {})}, *others, profile=profile, **(provider_keys or {}))
         self.proxy = self._exit.enter_context(Proxy({"ak": KEY, "providers": [one], **config}))
         return self.proxy
 

@@ -18,6 +18,7 @@
 mod grammar;
 mod support;
 
+mod auto_mode;
 mod capture;
 mod connect;
 mod endpoints;
@@ -60,5 +61,8 @@ mod r33_metrics;
 mod r34_surroundings;
 mod same_code;
 mod stream;
+mod threads;
+mod threads_kill;
 mod timeouts;
+mod web_tools;
 mod window;

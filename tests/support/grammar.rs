@@ -43,11 +43,15 @@ struct Block {
     open: bool,
     json: String,
     signed: bool,
+    /// The call whose result it is.
+    answers: Value,
 }
 
 /// Checks the order of events and everything in them that clients rely on.
 pub fn check(events: &[Value]) -> Result<End, String> {
     let mut blocks: Vec<Block> = Vec::new();
+    // Ids of the calls that we carry out.
+    let mut calls: Vec<Value> = Vec::new();
     let (mut started, mut delta, mut end) = (false, false, None);
     let mut stop_reason = String::new();
     for event in events {
@@ -105,6 +109,11 @@ pub fn check(events: &[Value]) -> Result<End, String> {
                 }
                 let b = &event["content_block"];
                 let kind = b["type"].as_str().unwrap_or_default();
+                let names = |k: &str| b[k].as_str().is_some_and(|s| !s.is_empty());
+                let answers = |id: &Value| {
+                    calls.iter().filter(|call| *call == id).count() == 1
+                        && blocks.iter().all(|b| b.answers != *id)
+                };
                 let shape = match kind {
                     "text" => b["text"] == "",
                     "thinking" => b["thinking"] == "" && b["signature"] == "",
@@ -112,12 +121,34 @@ pub fn check(events: &[Value]) -> Result<End, String> {
                         ["id", "name"].iter().all(|k| b[k].as_str().is_some_and(|s| !s.is_empty()))
                             && b["input"] == serde_json::json!({})
                     }
+                    "server_tool_use" => {
+                        calls.push(b["id"].clone());
+                        names("name")
+                            && b["id"].as_str().is_some_and(|id| id.starts_with("srvtoolu_"))
+                            && b["input"] == serde_json::json!({})
+                    }
+                    // The whole block, and the call that it answers came before.
+                    "web_search_tool_result" => {
+                        answers(&b["tool_use_id"])
+                            && (is_error(&b["content"], kind)
+                                || b["content"].as_array().is_some_and(|hits| hits.iter().all(is_hit)))
+                    }
+                    "web_fetch_tool_result" => {
+                        let page = &b["content"];
+                        answers(&b["tool_use_id"])
+                            && (is_error(page, kind)
+                                || page["type"] == "web_fetch_result"
+                                    && page["url"].is_string()
+                                    && page["content"]["type"] == "document"
+                                    && page["content"]["source"]["data"].is_string())
+                    }
                     _ => false,
                 };
                 if !shape {
                     return Err(format!("malformed block start: {b}"));
                 }
-                blocks.push(Block { kind: kind.into(), open: true, ..Block::default() });
+                let answers = b["tool_use_id"].clone();
+                blocks.push(Block { kind: kind.into(), open: true, answers, ..Block::default() });
             }
             "content_block_delta" | "content_block_stop" => {
                 if event["index"] != blocks.len().wrapping_sub(1) {
@@ -135,6 +166,12 @@ pub fn check(events: &[Value]) -> Result<End, String> {
                     continue;
                 }
                 let d = &event["delta"];
+                if d["type"] == "citations_delta" {
+                    if block.kind != "text" || !is_citation(&d["citation"]) {
+                        return Err(format!("{d} in a {} block", block.kind));
+                    }
+                    continue;
+                }
                 let (belongs, key) = match d["type"].as_str().unwrap_or_default() {
                     "text_delta" => ("text", "text"),
                     "thinking_delta" => ("thinking", "thinking"),
@@ -142,7 +179,8 @@ pub fn check(events: &[Value]) -> Result<End, String> {
                     "input_json_delta" => ("tool_use", "partial_json"),
                     other => return Err(format!("unknown delta {other}")),
                 };
-                if block.kind != belongs {
+                if block.kind != belongs && (block.kind.as_str(), belongs) != ("server_tool_use", "tool_use")
+                {
                     return Err(format!("{} in a {} block", d["type"], block.kind));
                 }
                 let text = d[key].as_str().ok_or(format!("delta without {key}"))?;
@@ -178,13 +216,28 @@ pub fn check(events: &[Value]) -> Result<End, String> {
             other => return Err(format!("unknown event {other}")),
         }
     }
-    for block in blocks.iter().filter(|b| b.kind == "tool_use" && !b.open) {
+    for block in blocks.iter().filter(|b| b.kind.ends_with("tool_use") && !b.open) {
         let whole = serde_json::from_str::<Value>(&block.json).is_ok_and(|v| v.is_object());
         if !whole && stop_reason != "max_tokens" {
             return Err(format!("closed tool block with arguments {:?}", block.json));
         }
     }
     Ok(end.unwrap_or(End::Open))
+}
+
+fn is_error(content: &Value, block: &str) -> bool {
+    content["type"].as_str() == Some(&format!("{block}_error")) && content["error_code"].is_string()
+}
+
+fn is_hit(hit: &Value) -> bool {
+    hit["type"] == "web_search_result"
+        && ["title", "url", "encrypted_content"].iter().all(|key| hit[key].is_string())
+        && (hit["page_age"].is_null() || hit["page_age"].is_string())
+}
+
+fn is_citation(citation: &Value) -> bool {
+    citation["type"] == "web_search_result_location"
+        && ["url", "title", "encrypted_index", "cited_text"].iter().all(|key| citation[key].is_string())
 }
 
 fn usage(usage: &Value) -> Result<(), String> {

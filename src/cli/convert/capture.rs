@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::config::Api;
-use crate::convert::ModelSpec;
 use crate::convert::native::History;
+use crate::convert::{ModelSpec, WebTools};
 use crate::observe::capture::meta::{
     CLIENT_REQUEST, CLIENT_RESPONSE, FORMAT, META, Meta, UPSTREAM_REQUEST, UPSTREAM_RESPONSE, UPSTREAM_TIMES,
 };
@@ -104,6 +104,7 @@ impl Folder {
             reasoning: spec.reasoning,
             extra_body: spec.extra_body,
             drop_params: spec.drop_params,
+            web: WebTools { search: spec.web_search, fetch: spec.web_fetch, spent: false },
         }
     }
 

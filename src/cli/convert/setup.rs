@@ -10,6 +10,7 @@ use crate::cli::args::{ConvertArgs, GlobalArgs};
 use crate::cli::exit::UsageError;
 use crate::config::{self, Api, suggest};
 use crate::convert::native::History;
+use crate::convert::web::Served;
 use crate::convert::{self, Holds, Losses, ModelSpec, Profile, ReplyContext, ThinkingMode};
 use crate::observe::capture::meta::{CLIENT_REQUEST, META};
 use crate::wire::anthropic::{ApiError, Outline, Request};
@@ -162,7 +163,10 @@ impl Setup {
             tool_names: Vec::new(),
             history_ids: Vec::new(),
             safeguards: false,
+            served: Served::default(),
+            sources: Vec::new(),
             holds: Holds::default(),
+            resumed: None,
             input_estimate: 1,
             max_tokens: 0,
             context_window: self.spec.as_ref().and_then(|s| s.context_window),

@@ -2,13 +2,14 @@
 
 use super::Machine;
 use crate::convert::hold::{CompletedCall, HeldEnd};
+use crate::convert::recorded::{Recorded, Resumed};
 use crate::convert::reply::Usage;
 use crate::convert::sink::{Ending, Kind, Sink};
 use crate::convert::stop;
 use crate::convert::stream::UpstreamEnd;
 use crate::convert::text::Fragment;
 use crate::convert::usage;
-use crate::wire::anthropic::ApiError;
+use crate::wire::anthropic::{ApiError, WebTool};
 
 impl<S: Sink> Machine<S> {
     pub(in crate::convert) fn finish(&mut self, end: UpstreamEnd, out: &mut Vec<u8>) -> Result<(), ApiError> {
@@ -64,14 +65,18 @@ impl<S: Sink> Machine<S> {
 
     fn sum_up(&mut self, stop_reason: &'static str) {
         self.summary.stop_reason = Some(stop_reason);
-        self.summary.usage_estimated = self.usage.is_none();
-        self.summary.usage = match &self.usage {
+        self.summary.usage_estimated |= self.usage.is_none();
+        let usage = match &self.usage {
             Some(told) => usage::anthropic(told, self.timings_cache),
             None => Usage {
                 input_tokens: self.context.input_estimate.max(1),
                 output_tokens: self.output_bytes.div_ceil(4),
                 ..Usage::default()
             },
+        };
+        self.summary.usage = match &self.context.resumed {
+            Some(earlier) => usage.and(&earlier.summary.usage),
+            None => usage,
         };
     }
 
@@ -90,7 +95,37 @@ impl<S: Sink> Machine<S> {
 
 impl<S: Sink> HeldEnd for Machine<S> {
     fn take_calls(&mut self) -> Vec<CompletedCall> {
-        self.hold.as_mut().map_or_else(Vec::new, |hold| hold.take_calls())
+        self.hold.as_mut().map_or_else(Vec::new, |hold| hold.take_calls(false))
+    }
+
+    fn take_web_calls(&mut self) -> Vec<CompletedCall> {
+        let taken = self.hold.as_mut().map_or_else(Vec::new, |hold| hold.take_calls(true));
+        let goes_on = matches!(self.summary.stop_reason, Some("end_turn" | "tool_use"));
+        if goes_on { taken } else { Vec::new() }
+    }
+
+    fn insert(&mut self, block: &[u8], counts: Option<WebTool>, out: &mut Vec<u8>) {
+        self.blocks += 1;
+        self.sink.insert(block, out);
+        match counts {
+            Some(WebTool::Search) => self.summary.usage.web_search_requests += 1,
+            Some(WebTool::Fetch) => self.summary.usage.web_fetch_requests += 1,
+            None => {}
+        }
+    }
+
+    fn resumed(&self, out: &[u8]) -> Option<Resumed> {
+        self.hold.as_ref().filter(|hold| hold.ending.is_some() && !hold.called())?;
+        let recorded = self.sink.recorded(out)?;
+        let blocks_json = recorded.content.strip_prefix(b"[")?.strip_suffix(b"]")?.to_vec();
+        let earlier = self.context.resumed.as_ref().map_or(0, |earlier| earlier.blocks);
+        Some(Resumed {
+            id: recorded.id,
+            blocks: earlier + self.blocks as u64,
+            blocks_json,
+            ids: self.ids.clone(),
+            summary: self.summary.clone(),
+        })
     }
 
     fn is_held(&self) -> bool {
@@ -101,6 +136,10 @@ impl<S: Sink> HeldEnd for Machine<S> {
         if let Some(hold) = &mut self.hold {
             hold.safeguard_results = Some(safeguard_results);
         }
+    }
+
+    fn recorded(&self, out: &[u8]) -> Option<Recorded> {
+        self.sink.recorded(out)
     }
 
     fn conclude(&mut self, out: &mut Vec<u8>) {

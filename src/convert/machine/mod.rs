@@ -20,6 +20,7 @@ use crate::convert::stream::Summary;
 use crate::convert::text::Fragment;
 use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
+use crate::convert::web::Citations;
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::{Half, JsonStr, utf8, without_bom};
 use crate::wire::openai::{self, Chunk, Content, MAX_ENTRIES, Mould, Spot};
@@ -94,15 +95,21 @@ pub(super) struct Machine<S> {
     whole: bool,
     summary: Summary,
     preview_left: usize,
+    /// Looks for sources that the text names; none: there are none.
+    citations: Option<Box<Citations>>,
 }
 
 impl<S: Sink> Machine<S> {
     pub(super) fn new(context: ReplyContext, sink: S) -> Self {
         let tags = ThinkTags::new(context.profile.think_tags == super::profile::ThinkTags::Leading);
         let hold = Hold::new(context.holds);
+        let earlier = context.resumed.as_deref();
+        let summary = earlier.map_or_else(Summary::default, |earlier| earlier.summary.clone());
         Self {
-            ids: IdSource::new(context.seed),
-            preview_left: context.preview_chars,
+            ids: earlier.map_or_else(|| IdSource::new(context.seed), |earlier| earlier.ids.clone()),
+            preview_left: context.preview_chars.saturating_sub(summary.preview.chars().count()),
+            completed_block: earlier.is_some(),
+            citations: (!context.sources.is_empty()).then(Box::default),
             context,
             sink,
             mould: Mould::default(),
@@ -112,7 +119,6 @@ impl<S: Sink> Machine<S> {
             ended: false,
             open: None,
             blocks: 0,
-            completed_block: false,
             tags,
             thoughts: Thoughts::default(),
             calls: Calls::default(),
@@ -130,7 +136,7 @@ impl<S: Sink> Machine<S> {
             output_bytes: 0,
             skipped: 0,
             whole: false,
-            summary: Summary::default(),
+            summary,
         }
     }
 
@@ -156,11 +162,15 @@ impl<S: Sink> Machine<S> {
             + self.space.len()
             + self.held.iter().map(Held::retained).sum::<usize>()
             + self.refusal.as_ref().map_or(0, String::len)
+            + self.citations.as_ref().map_or(0, |citations| citations.retained())
     }
 
     pub(super) fn start(&mut self, out: &mut Vec<u8>) {
         if !self.started {
             self.started = true;
+            if let Some(earlier) = &self.context.resumed {
+                return self.sink.resume(earlier, &self.context, out);
+            }
             let id = self.ids.next("msg_01");
             self.sink.start(&id, &self.context, out);
         }
@@ -359,7 +369,10 @@ impl<S: Sink> Machine<S> {
     fn close(&mut self, out: &mut Vec<u8>) {
         match self.open.take() {
             None | Some(Kind::Tool) => return,
-            Some(Kind::Text) => self.sink.close(true, out),
+            Some(Kind::Text) => {
+                self.cite(None, out);
+                self.sink.close(true, out);
+            }
             Some(Kind::Thinking) => {
                 let signature = self.thoughts.seal(self.context.thinking, self.context.profile);
                 self.sink.close_thinking(&signature, out);

@@ -219,6 +219,26 @@ impl<S: Sink> Machine<S> {
             self.preview_left -= text.decode_some(self.preview_left, &mut self.summary.preview);
         }
         self.sink.delta(out, |out| text.write_inner(out));
+        if self.citations.is_some() {
+            self.cite(Some(text), out);
+        }
+    }
+
+    /// Looks for sources in what was just written to the open block; none: the block ends.
+    pub(super) fn cite(&mut self, text: Option<Fragment<'_>>, out: &mut Vec<u8>) {
+        let Some(citations) = &mut self.citations else { return };
+        let mut found = Vec::new();
+        match text {
+            Some(text) => {
+                let mut plain = String::with_capacity(text.len());
+                text.decode_some(usize::MAX, &mut plain);
+                citations.take(&plain, &self.context.sources, &mut found);
+            }
+            None => citations.end(&self.context.sources, &mut found),
+        }
+        for citation in found {
+            self.sink.cite(&citation, out);
+        }
     }
 
     /// Keeps output until the calls before it are complete.

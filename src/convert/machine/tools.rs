@@ -94,10 +94,15 @@ impl<S: Sink> Machine<S> {
         let Some(call) = self.calls.list.get_mut(at) else { return };
         call.opened = true;
         let told = call.id.clone();
+        let web = self.context.served.tool(&call.name);
         let own = self.context.tool_names.iter().find(|(upstream, _)| *upstream == call.name);
-        let name = own.map_or_else(|| call.name.clone(), |(_, own)| own.clone());
+        let name = match (web, own) {
+            (Some(tool), _) => tool.name().to_owned(),
+            (None, Some((_, own))) => own.clone(),
+            (None, None) => call.name.clone(),
+        };
         let signature = call.thought_signature.take();
-        let id = self.claimed.pop_front().unwrap_or_else(|| self.claim(&told));
+        let id = self.claimed.pop_front().unwrap_or_else(|| self.claim(&told, web.is_some()));
         if let Some(signature) =
             signature.filter(|_| self.context.thinking != ThinkingMode::Off && !self.whole)
         {
@@ -110,9 +115,10 @@ impl<S: Sink> Machine<S> {
         self.space.clear();
         self.open = Some(Kind::Tool);
         self.blocks += 1;
-        self.sink.open_tool(&id, &name, out);
+        let kind = if web.is_some() { "server_tool_use" } else { "tool_use" };
+        self.sink.open_tool(kind, &id, &name, out);
         if let Some(hold) = &mut self.hold {
-            hold.open(&id, &name);
+            hold.open(&id, &name, web);
         }
         let Some(call) = self.calls.list.get_mut(at) else { return };
         let pending = std::mem::take(&mut call.pending);
@@ -121,7 +127,11 @@ impl<S: Sink> Machine<S> {
     }
 
     /// The id that a call has for the client: the upstream's if it can be used, else one of ours.
-    fn claim(&mut self, told: &str) -> String {
+    /// `web`: the call is one of those that we carry out.
+    fn claim(&mut self, told: &str, web: bool) -> String {
+        if web {
+            return self.ids.next("srvtoolu_01");
+        }
         let print = fingerprint(told);
         let taken = self.context.history_ids.binary_search(&print).is_ok() || self.used_ids.contains(&print);
         let id = if usable(told) && !taken { told.to_owned() } else { self.ids.next("toolu_01") };
@@ -137,7 +147,8 @@ impl<S: Sink> Machine<S> {
         }
         self.begin(Kind::Thinking, out);
         for call in calls() {
-            let id = self.claim(&call.id.map(JsonStr::decode).unwrap_or_default());
+            let web = call.name.and_then(|name| self.context.served.tool(&name.decode()));
+            let id = self.claim(&call.id.map(JsonStr::decode).unwrap_or_default(), web.is_some());
             if let Some(signature) = call.thought_signature {
                 self.thoughts.gemini.push((id.clone(), signature.decode().into_owned()));
             }

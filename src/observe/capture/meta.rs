@@ -66,6 +66,10 @@ pub struct Meta {
     /// files, is about the last one.
     #[serde(default)]
     pub attempts: u32,
+    /// More than one: rounds in which the proxy carried out web tools for the model. What is said
+    /// of the upstream is about the last one; the client's answer is all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rounds: u32,
     /// Nobody answered, and the client got the error of an earlier attempt than the last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub earlier_error: bool,
@@ -75,6 +79,11 @@ pub struct Meta {
     pub warnings: String,
     /// Bytes of the bodies that are not in the files, because the disk was too slow.
     pub missing_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The settings of the model, as the conversion used them.
@@ -96,6 +105,11 @@ pub struct Spec {
     pub extra_body: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_params: Vec<String>,
+    /// `web_search` is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub web_search: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub web_fetch: bool,
 }
 
 /// The head of an upstream's answer, and how its body ended.

@@ -47,6 +47,12 @@ pub(super) struct Asked {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Carried {
+    pub(super) tool: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SideTokens {
     pub(super) purpose: &'static str,
     pub(super) kind: &'static str,

@@ -19,8 +19,8 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded, SideTokens, Status,
-    Tokens,
+    Asked, Attempted, Build, Carried, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded,
+    SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 use names::Name;
@@ -53,6 +53,7 @@ pub struct Metrics {
     fallbacks: Family<OfModel, Counter>,
     side_requests: Family<Asked, Counter>,
     side_tokens: Family<SideTokens, Counter>,
+    web_requests: Family<Carried, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
     /// Of these the one for messages that were answered, once there was one.
@@ -105,6 +106,7 @@ impl Default for Metrics {
             fallbacks: add(r, &names::FALLBACKS, Family::default()),
             side_requests: add(r, &names::SIDE_REQUESTS, Family::default()),
             side_tokens: add(r, &names::SIDE_TOKENS, Family::default()),
+            web_requests: add(r, &names::WEB_REQUESTS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             answered: OnceLock::new(),
@@ -117,6 +119,9 @@ impl Default for Metrics {
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         for result in names::RELOAD_RESULTS {
             metrics.reloads.get_or_create(&Reload { result }).inc_by(0);
+        }
+        for tool in names::WEB_TOOLS {
+            metrics.web_requests.get_or_create(&Carried { tool, outcome: names::WEB_OK }).inc_by(0);
         }
         for purpose in names::PURPOSES {
             let outcome = Outcome::Done.as_str();
@@ -190,6 +195,12 @@ impl Metrics {
         for (kind, n) in names::TOKEN_KINDS.into_iter().zip(counts) {
             self.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(n);
         }
+    }
+
+    /// A call of a web tool has ended; `error` is its code.
+    pub fn web(&self, tool: &'static str, error: Option<&'static str>) {
+        let outcome = error.unwrap_or(names::WEB_OK);
+        self.web_requests.get_or_create(&Carried { tool, outcome }).inc();
     }
 
     /// Something panicked.

@@ -92,6 +92,8 @@ names! {
         "Questions of the proxy's own to a model (safeguards_model, vision_model), by how they ended";
     SIDE_TOKENS: Counter "side_tokens" ["purpose", "kind"],
         "Tokens of those questions, which are in no other count";
+    WEB_REQUESTS: Counter "web_requests" ["tool", "outcome"],
+        "Calls of web_search and web_fetch that models made and the proxy carried out";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
@@ -113,6 +115,10 @@ pub const NO_STATUS: &str = "none";
 pub const UNKNOWN: &str = "unknown";
 /// `purpose` of [`SIDE_REQUESTS`] and [`SIDE_TOKENS`].
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
+/// `tool` of [`WEB_REQUESTS`].
+pub const WEB_TOOLS: [&str; 2] = ["web_search", "web_fetch"];
+/// `outcome` of [`WEB_REQUESTS`] where nothing went wrong; else it is the error's code.
+pub const WEB_OK: &str = "ok";
 /// `kind` of [`TOKENS`] and [`SIDE_TOKENS`].
 pub const TOKEN_KINDS: [&str; 3] = ["input", "output", "cache_read"];
 /// `result` of [`ATTEMPTS`].

@@ -85,14 +85,48 @@ pub enum BlockKind<'a> {
     },
     /// `tool_reference`: a deferred tool was found.
     ToolReference(JsonStr<'a>),
-    /// `web_search_tool_result` that is not an error: (title, URL) of each result.
-    WebSearchResult(Vec<(JsonStr<'a>, JsonStr<'a>)>),
+    /// `server_tool_use`: a call that the server carries out.
+    ServerToolUse {
+        /// The call's id.
+        id: JsonStr<'a>,
+        /// The tool's name.
+        name: JsonStr<'a>,
+        /// Its arguments, an object; none was given: `{}`.
+        input: Option<RawJson<'a>>,
+    },
+    /// `web_search_tool_result`.
+    WebSearchResult {
+        /// The call that it answers.
+        tool_use_id: JsonStr<'a>,
+        /// What was found, or the code of the error.
+        found: std::result::Result<Vec<Found<'a>>, JsonStr<'a>>,
+    },
+    /// `web_fetch_tool_result`. Its content is read where it is used: [`super::Fetched`].
+    WebFetchResult {
+        /// The call that it answers.
+        tool_use_id: JsonStr<'a>,
+        /// The content, an object; none was given.
+        content: Option<RawJson<'a>>,
+    },
     /// `mcp_tool_result`.
     McpToolResult(Vec<Block<'a>>),
     /// `tool_addition` or `tool_removal` of a system message.
     ToolChange(ToolChange<'a>),
     /// Any other type: server tools' calls and results, and types that are newer than this.
     Other(JsonStr<'a>),
+}
+
+/// A `web_search_result`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Found<'a> {
+    /// Its title.
+    pub title: JsonStr<'a>,
+    /// Where it is.
+    pub url: JsonStr<'a>,
+    /// What only its maker can read.
+    pub encrypted_content: JsonStr<'a>,
+    /// How old it is, in the search service's words; empty: not told.
+    pub page_age: JsonStr<'a>,
 }
 
 /// A change of the tool list in the middle of a conversation.
@@ -162,14 +196,15 @@ struct Fields<'a> {
     name: Option<JsonStr<'a>>,
     input: Option<RawJson<'a>>,
     content: Vec<Block<'a>>,
-    results: Option<Vec<(JsonStr<'a>, JsonStr<'a>)>>,
+    results: Option<Vec<Found<'a>>>,
+    error_code: Option<JsonStr<'a>>,
     is_error: bool,
     signature: Option<JsonStr<'a>>,
     change: Option<ToolChange<'a>>,
     cache_control: Option<RawJson<'a>>,
 }
 
-fn block<'a>(cur: &mut Cursor<'a>, place: Place) -> Result<Block<'a>> {
+pub(super) fn block<'a>(cur: &mut Cursor<'a>, place: Place) -> Result<Block<'a>> {
     let mut kind: Option<JsonStr<'a>> = None;
     let mut fields = Fields::default();
     // Keys that came before `type`: read again when it is known. Clients write `type` first.
@@ -206,8 +241,8 @@ impl<'a> Fields<'a> {
             ("document", "context") => self.context = cur.opt_string().under("context")?,
             ("thinking", "thinking") => self.text = Some(cur.string().under("thinking")?),
             ("thinking", "signature") => self.signature = cur.opt_string().under("signature")?,
-            ("tool_use", "id") => self.id = Some(cur.string().under("id")?),
-            ("tool_use", "name") => self.name = Some(cur.string().under("name")?),
+            ("tool_use" | "server_tool_use", "id") => self.id = Some(cur.string().under("id")?),
+            ("tool_use" | "server_tool_use", "name") => self.name = Some(cur.string().under("name")?),
             ("tool_use", "input") => {
                 if cur.null()? {
                     return Ok(());
@@ -216,6 +251,13 @@ impl<'a> Fields<'a> {
                     return cur.wrong_type("Input should be an object").under("input");
                 }
                 self.input = Some(cur.raw()?);
+            }
+            ("server_tool_use", "input") if cur.peek() == Some(b'{') => self.input = Some(cur.raw()?),
+            ("web_fetch_tool_result", "content") if cur.peek() == Some(b'{') => {
+                self.input = Some(cur.raw()?);
+            }
+            ("web_search_tool_result" | "web_fetch_tool_result", "tool_use_id") => {
+                self.id = cur.opt_string().under("tool_use_id")?;
             }
             ("tool_result", "tool_use_id") => self.id = Some(cur.string().under("tool_use_id")?),
             ("tool_result", "is_error") => {
@@ -231,16 +273,17 @@ impl<'a> Fields<'a> {
             ("web_search_tool_result", "content") if cur.peek() == Some(b'[') => {
                 let results = self.results.insert(Vec::new());
                 list(cur, |_, cur| {
-                    let (mut title, mut url) = (JsonStr::default(), JsonStr::default());
-                    cur.object(|key, cur| -> Result<()> {
-                        match key.raw() {
-                            "title" => title = cur.opt_string()?.unwrap_or_default(),
-                            "url" => url = cur.opt_string()?.unwrap_or_default(),
-                            _ => drop(cur.raw()?),
-                        }
-                        Ok(())
-                    })?;
-                    results.push((title, url));
+                    results.push(found(cur)?);
+                    Ok(())
+                })
+                .under("content")?;
+            }
+            ("web_search_tool_result", "content") if cur.peek() == Some(b'{') => {
+                cur.object(|key, cur| -> Result<()> {
+                    match key.raw() {
+                        "error_code" => self.error_code = cur.opt_string()?,
+                        _ => drop(cur.raw()?),
+                    }
                     Ok(())
                 })
                 .under("content")?;
@@ -282,8 +325,17 @@ impl<'a> Fields<'a> {
                 is_error: self.is_error,
             },
             "tool_reference" => BlockKind::ToolReference(need(self.name, "tool_name")?),
-            "web_search_tool_result" if self.results.is_some() => {
-                BlockKind::WebSearchResult(self.results.unwrap_or_default())
+            "server_tool_use" => BlockKind::ServerToolUse {
+                id: self.id.unwrap_or_default(),
+                name: self.name.unwrap_or_default(),
+                input: self.input,
+            },
+            "web_search_tool_result" => BlockKind::WebSearchResult {
+                tool_use_id: self.id.unwrap_or_default(),
+                found: self.results.ok_or(self.error_code.unwrap_or_default()),
+            },
+            "web_fetch_tool_result" => {
+                BlockKind::WebFetchResult { tool_use_id: self.id.unwrap_or_default(), content: self.input }
             }
             "mcp_tool_result" => BlockKind::McpToolResult(self.content),
             "tool_addition" | "tool_removal" => {
@@ -292,6 +344,21 @@ impl<'a> Fields<'a> {
             _ => BlockKind::Other(kind),
         })
     }
+}
+
+fn found<'a>(cur: &mut Cursor<'a>) -> Result<Found<'a>> {
+    let mut found = Found::default();
+    cur.object(|key, cur| -> Result<()> {
+        match key.raw() {
+            "title" => found.title = cur.opt_string()?.unwrap_or_default(),
+            "url" => found.url = cur.opt_string()?.unwrap_or_default(),
+            "encrypted_content" => found.encrypted_content = cur.opt_string()?.unwrap_or_default(),
+            "page_age" => found.page_age = cur.opt_string()?.unwrap_or_default(),
+            _ => drop(cur.raw()?),
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn source<'a>(cur: &mut Cursor<'a>, place: Place) -> Result<Source<'a>> {

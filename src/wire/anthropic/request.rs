@@ -42,8 +42,8 @@ pub struct Request<'a> {
     pub output_schema: Option<RawJson<'a>>,
     /// `cache_control` of the whole request.
     pub cache_control: Option<RawJson<'a>>,
-    /// `safeguards` is there: the client expects verdicts on tool calls.
-    pub safeguards: bool,
+    /// `safeguards`: the client expects verdicts on tool calls.
+    pub safeguards: Option<RawJson<'a>>,
     /// Length of the body in bytes.
     pub source_len: usize,
     /// Fields that are there and have no equivalent, in the order in which they came.
@@ -221,7 +221,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
         effort: None,
         output_schema: None,
         cache_control: None,
-        safeguards: false,
+        safeguards: None,
         source_len: 0,
         unsupported: Vec::new(),
     };
@@ -251,7 +251,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
                 }
             }
             "cache_control" => r.cache_control = Some(cur.raw()?).filter(|c| !c.is_null()),
-            "safeguards" => r.safeguards = !cur.raw()?.is_null(),
+            "safeguards" => r.safeguards = Some(cur.raw()?).filter(|s| !s.is_null()),
             other => {
                 let value = cur.raw()?;
                 if let Some(field) =

@@ -20,6 +20,8 @@ pub struct Tool<'a> {
     pub defer_loading: bool,
     /// `input_examples` are there.
     pub input_examples: bool,
+    /// All of it, where the type is that of a web tool of the server's: it has settings.
+    pub web: Option<RawJson<'a>>,
 }
 
 /// A JSON Schema, taken apart at the top: its fields are found once, when the request is read.
@@ -35,6 +37,47 @@ impl Tool<'_> {
     /// A tool of the client's own making.
     pub fn is_custom(&self) -> bool {
         self.kind.is_none_or(|kind| kind.raw() == "custom")
+    }
+
+    /// The web tool of the server's that it is.
+    pub fn web_tool(&self) -> Option<WebTool> {
+        self.kind.and_then(WebTool::of_kind)
+    }
+}
+
+/// A tool that Anthropic's servers carry out, and the proxy where it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebTool {
+    /// `web_search_*`.
+    Search,
+    /// `web_fetch_*`.
+    Fetch,
+}
+
+impl WebTool {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Search, Self::Fetch];
+
+    /// By the type of an entry of `tools`: the name and a date.
+    fn of_kind(kind: JsonStr<'_>) -> Option<Self> {
+        let dated = |tool: &Self| {
+            let date = kind.raw().strip_prefix(tool.name()).and_then(|rest| rest.strip_prefix('_'));
+            date.is_some_and(|date| date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit()))
+        };
+        Self::ALL.into_iter().find(dated)
+    }
+
+    /// By the name that `server_tool_use` calls it by.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    /// Its name, which clients cannot change.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Search => "web_search",
+            Self::Fetch => "web_fetch",
+        }
     }
 }
 
@@ -70,7 +113,10 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
         strict: false,
         defer_loading: false,
         input_examples: false,
+        web: None,
     };
+    cur.peek();
+    let start = cur.at();
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => tool.kind = cur.opt_string().under("type")?,
@@ -101,6 +147,7 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
         }
     }
     tool.name = name.unwrap_or_default();
+    tool.web = tool.web_tool().map(|_| cur.raw_since(start));
     Ok(tool)
 }
 

@@ -53,6 +53,10 @@ impl Exchange {
         if missing > 0 {
             return Err(format!("{missing} bytes of it could not be recorded: the disk was too slow"));
         }
+        let rounds = self.folder.meta.rounds;
+        if rounds > 1 {
+            return Err(format!("it took {rounds} rounds with web tools, and only the last is recorded"));
+        }
         let request = self.read(CLIENT_REQUEST)?.ok_or(format!("it has no {CLIENT_REQUEST}"))?;
         if let Some(history) = self.folder.history() {
             self.passed(&request, history)?;
