@@ -23,7 +23,7 @@ fn case() -> Case {
 
 fn bash(command: &str) -> CompletedCall {
     let input = serde_json::to_string(&json!({"command": command})).unwrap();
-    CompletedCall { id: "toolu_1".into(), name: "Bash".into(), input, whole: true }
+    CompletedCall { id: "toolu_1".into(), name: "Bash".into(), web: None, input, whole: true }
 }
 
 /// The question as a request, which has to be one that the proxy itself reads.
