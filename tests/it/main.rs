@@ -66,3 +66,4 @@ mod threads_kill;
 mod timeouts;
 mod web;
 mod web_tools;
+mod window;
