@@ -3,6 +3,7 @@
 
 mod fetch;
 mod near;
+mod program;
 mod search;
 
 use std::collections::HashMap;

@@ -1,42 +1,7 @@
 //! Nothing that is near is reached, however it is named and whoever names it.
 
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
 use crate::support::upstream::http;
-
-/// A place where nobody may come.
-struct Canary {
-    addr: std::net::SocketAddr,
-    visits: Arc<AtomicUsize>,
-}
-
-impl Canary {
-    fn start() -> Self {
-        Self::start_on("127.0.0.1:0")
-    }
-
-    fn start_on(addr: &str) -> Self {
-        let listener = TcpListener::bind(addr).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let visits = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&visits);
-        std::thread::spawn(move || {
-            for visitor in listener.incoming() {
-                count.fetch_add(1, Ordering::SeqCst);
-                drop(visitor);
-            }
-        });
-        Self { addr, visits }
-    }
-
-    fn assert_alone(&self) {
-        // Whoever comes late comes within this.
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(self.visits.load(Ordering::SeqCst), 0, "somebody came");
-    }
-}
 
 fn refused(told: Result<Page, WebError>, code: Code, what: &str) {
     match told {
