@@ -10,6 +10,7 @@ use super::attempt::{Asking, Call, Prepared};
 use super::media;
 use super::memo::Finding;
 use super::reading::Reading;
+use super::window;
 use crate::config::{Api, Model};
 use crate::convert::Losses;
 use crate::convert::stand_in::{self, Kind, StandIn};
@@ -24,7 +25,27 @@ struct Adapted {
 
 /// As [`Call::prepare`], after what `model` cannot take was replaced where the configuration has
 /// something to put there.
+///
+/// # Errors
+/// As [`Call::prepare`] and [`window::check`].
 pub(super) async fn prepare(
+    worker: &Rc<Worker>,
+    asking: &Asking<'_>,
+    reading: &mut Reading<'_>,
+    model: &Arc<Model>,
+    record: &mut Record,
+) -> Result<Prepared, ApiError> {
+    let prepared = fitting(worker, asking, reading, model, record).await?;
+    if let Prepared::Call(call) = &prepared
+        && call.cut_at().is_some()
+    {
+        // Rare, and large.
+        Box::pin(window::check(worker, call)).await?;
+    }
+    Ok(prepared)
+}
+
+async fn fitting(
     worker: &Rc<Worker>,
     asking: &Asking<'_>,
     reading: &mut Reading<'_>,
@@ -34,6 +55,9 @@ pub(super) async fn prepare(
     if worker.adapts() && record.side.is_none() {
         // Rare, and large.
         let adapted = Box::pin(adapt(worker, asking, reading, model, record)).await?;
+        if let Some(exchange) = &record.capture {
+            exchange.describe(|meta| meta.adapted = adapted.is_some());
+        }
         if let Some(Adapted { body, losses }) = adapted {
             let prepared = Call::prepare(worker, asking, &mut Reading::of(&body, worker), model, record)?;
             losses.tokens().iter().for_each(|token| record.warn(token));
@@ -70,6 +94,10 @@ async fn adapt(
     let stand_ins = media.iter().zip(&findings);
     let stand_ins =
         stand_ins.filter_map(|(m, finding)| Some((m, stand_in(m.kind, finding.as_ref()?, describer)?)));
+    let mut stand_ins = stand_ins.peekable();
+    if stand_ins.peek().is_none() {
+        return Ok(None);
+    }
     let (body, losses) = stand_in::put(text, stand_ins);
     Ok(Some(Adapted { body: body.into(), losses }))
 }

@@ -38,6 +38,7 @@ mod tls;
 mod upstreams;
 mod vision;
 mod whole;
+mod window;
 mod work;
 
 pub use admit::Load;

@@ -70,4 +70,6 @@ mod threads;
 mod threads_kill;
 mod timeouts;
 mod vision;
+mod web;
 mod web_tools;
+mod window;
