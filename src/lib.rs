@@ -5,6 +5,7 @@
 //! ```text
 //! cli  ->  server  ->  web  ->  upstream  ->  config  ->  convert  ->  wire
 //!               observe (leaf: log and metric names; used by server, upstream, cli)
+//!               store (leaf: what is kept on disk; used by server)
 //! ```
 //!
 //! | layer | its one question |
@@ -15,6 +16,7 @@
 //! | [`web`] | what does the web say? a search, or a page from anywhere but from near |
 //! | [`upstream`] | one HTTP exchange with a provider |
 //! | [`server`] | Anthropic's HTTP surface |
+//! | [`store`] | what outlives the process? one file; a leaf, used by [`server`] |
 //! | [`cli`] | one file per command |
 //! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
 //!
@@ -27,6 +29,7 @@ pub mod convert;
 pub mod demo;
 pub mod observe;
 pub mod server;
+pub mod store;
 pub mod upstream;
 pub mod web;
 pub mod wire;

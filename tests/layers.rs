@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "web", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "web", "store", "upstream", "config", "convert", "wire", "observe"]),
     ("demo", &[]),
-    ("server", &["web", "upstream", "config", "convert", "wire", "observe"]),
+    ("server", &["web", "store", "upstream", "config", "convert", "wire", "observe"]),
     ("web", &["upstream", "config"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
     ("convert", &["wire"]),
     ("wire", &[]),
+    ("store", &[]),
     ("observe", &[]),
 ];
 

@@ -1,7 +1,7 @@
 //! The held end of an answer: the upstream has said all, but the end waits for work of the
 //! proxy's own.
 
-use super::recorded::Resumed;
+use super::recorded::{Recorded, Resumed};
 use crate::wire::anthropic::WebTool;
 use crate::wire::json::{Piece, Pieces};
 
@@ -65,6 +65,12 @@ pub trait HeldEnd {
     /// What was found on the calls: the value of `safeguard_results`, as JSON. Without it the
     /// end of an answer that has calls says that the verdicts are unavailable.
     fn judged(&mut self, safeguard_results: String);
+
+    /// What the answer said, if [`ReplyContext::record`] asked for it. `out` is what
+    /// [`HeldEnd::conclude`] will append to.
+    ///
+    /// [`ReplyContext::record`]: super::ReplyContext::record
+    fn recorded(&self, out: &[u8]) -> Option<Recorded>;
 
     /// Appends the end. Nothing, if it is not held.
     fn conclude(&mut self, out: &mut Vec<u8>);

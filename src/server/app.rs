@@ -28,6 +28,7 @@ use super::upstreams::Upstreams;
 use super::{messages, models, probe};
 use crate::config::Config;
 use crate::observe::{Capture, Metrics};
+use crate::store::threads::Threads;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
+    /// Conversations that are kept. The same in all generations.
+    pub(super) threads: Option<Threads>,
 }
 
 impl Shared {

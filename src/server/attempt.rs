@@ -1,6 +1,7 @@
 //! One attempt: a request, converted or as it is, to one provider with one key.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
 use super::rounds::Rounds;
 use super::source::{Opened, Source};
+use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
-use super::work::Works;
+use super::work::{Work, Works};
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
@@ -42,6 +44,7 @@ pub(super) struct Call {
     client_streams: bool,
     /// For the judge of its answer's tool calls.
     case: Option<Rc<Case>>,
+    keeping: Option<Rc<Keeping>>,
 }
 
 /// How the answer goes to the client.
@@ -94,6 +97,8 @@ pub(super) struct Asking<'r> {
     pub(super) crossing: Crossing,
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
+    /// Of a conversation that is kept: what is to be kept of this turn.
+    pub(super) keeping: OnceCell<Rc<Keeping>>,
     /// It is a further round of an exchange.
     pub(super) further: Option<Further>,
 }
@@ -112,11 +117,14 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
+    /// Of a conversation that is kept.
+    pub(super) keeping: Option<Rc<Keeping>>,
 }
 
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
-        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated }
+        let keeping = asking.keeping.get().cloned();
+        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
     }
 }
 
@@ -151,8 +159,10 @@ impl Call {
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
                 case: None,
+                keeping: None,
             }));
         }
+        let request = reading.request()?;
         let spec = match &asking.further {
             Some(Further { round, .. }) => {
                 let web = WebTools { round: *round, ..model.spec.web };
@@ -160,10 +170,12 @@ impl Call {
             }
             None => Cow::Borrowed(&model.spec),
         };
-        let request = reading.request()?;
         let mut converted = convert::request(request, model.profile, &spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
         converted.reply.seed = asking.seed;
+        if asking.keeping.get().is_some() {
+            (converted.reply.record, converted.reply.holds.commit) = (true, true);
+        }
         converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
@@ -171,8 +183,8 @@ impl Call {
             return Ok(Prepared::Local(converted));
         }
         let case = judge::case(worker, asking, request, record);
-        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
+        reply.holds.verdicts = case.is_some();
         let origin = (!reply.served.is_empty()).then(|| Origin::of(reading.bytes(), asking));
         if origin.is_some() {
             reply.holds.rounds = true;
@@ -187,14 +199,20 @@ impl Call {
             upstream_streams,
             client_streams,
             case,
+            keeping: asking.keeping.get().cloned(),
         }))
     }
 
-    /// What the end of an answer to it waits for.
+    /// What the end of an answer to it waits for, in that order.
     fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
-        let case = self.case.as_ref()?;
-        let judge = Judge::new(worker, case, request_id)?;
-        Some(Box::new(Works::new(vec![Box::new(judge)])))
+        let mut works: Vec<Box<dyn Work>> = Vec::new();
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+            works.push(Box::new(judge));
+        }
+        if let Some(keeping) = &self.keeping {
+            works.push(Box::new(Commit::new(keeping)));
+        }
+        (!works.is_empty()).then(|| Box::new(Works::new(works)))
     }
 
     /// The further rounds that an answer to it may lead to.

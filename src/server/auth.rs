@@ -22,6 +22,11 @@ impl Key {
         Self(Sha256::digest(ak.expose().as_bytes()).into())
     }
 
+    /// Stands for the key where it must not be told.
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Claude Code sends both headers when both of its variables are set, and only one of
     /// them is ours: either is enough.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::app::Worker;
 use super::reply::{Refusal, json};
-use super::{intake, models};
+use super::{intake, models, threads};
 use crate::convert::count::{Known, count_tokens};
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
 use crate::wire::json::write_u64;
@@ -37,6 +37,11 @@ pub(super) async fn count(
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
+    let whole = match &worker.threads {
+        Some(threads) => threads::unfold(worker, threads, request.headers(), &bytes).await?,
+        None => None,
+    };
+    let bytes = whole.map_or(bytes, |(whole, _)| whole);
     let turn = worker.counting.turns.acquire().await;
     let (config, counting) = (Arc::clone(&worker.config), Arc::clone(&worker.counting));
     let counted = web::block(move || {

@@ -18,8 +18,10 @@ use super::front;
 use super::intake::Unfinished;
 use super::reload::Reload;
 use super::tls::Certificate;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::observe::Capture;
+use crate::store::OpenError;
+use crate::store::threads::{Limits, Threads};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
@@ -49,6 +51,9 @@ pub enum BindError {
     /// A provider's URL is `https`, and TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the threads cannot be used.
+    #[error("threads: {0}")]
+    Threads(#[from] OpenError),
 }
 
 /// The proxy.
@@ -99,10 +104,16 @@ impl Server {
             metrics: Arc::default(),
             health: Arc::default(),
             budget: Budget::default(),
+            threads: config.extras.threads.as_ref().map(threads).transpose()?,
             config: Arc::clone(&config),
         };
         Ok(Bound { config, listener, addr, current: Current::new(shared) })
     }
+}
+
+fn threads(config: &config::Threads) -> Result<Threads, OpenError> {
+    let limits = Limits { max_bytes: config.max_bytes, max_age: config.max_age };
+    Threads::open(&config.path, limits)
 }
 
 fn listener(addr: SocketAddr) -> io::Result<TcpListener> {

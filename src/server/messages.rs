@@ -1,5 +1,6 @@
 //! `POST /v1/messages`.
 
+use std::cell::OnceCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
 use super::upstreams::{Candidate, Candidates};
-use super::{failover, intake, models};
+use super::{failover, intake, models, threads};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
 use crate::observe::{Outcome, Record};
 use crate::upstream::{Crossing, Spare};
@@ -42,12 +43,25 @@ pub(super) async fn messages(
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
     let delegated = worker.config.extras.safeguards_model.is_some() && request.headers().contains_key(AGENT);
-    let asking = Asking { request_id, seed: worker.ids.random(), crossing, delegated, further: None };
+    let asking = Asking {
+        request_id,
+        seed: worker.ids.random(),
+        crossing,
+        delegated,
+        keeping: OnceCell::new(),
+        further: None,
+    };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
         Prepared::Call(call) => call,
-        Prepared::Local(converted) => return Ok(local(converted, record)),
+        Prepared::Local(converted) => {
+            if let Some(keeping) = asking.keeping.get() {
+                let empty = convert::response::empty(converted.reply.clone());
+                Rc::clone(keeping).keep(empty.recorded).await.map_err(|e| noted(e.into(), &mut record))?;
+            }
+            return Ok(local(converted, record));
+        }
     };
     let result = {
         // Pinned here: a future that is handed on lies in memory twice.
@@ -113,6 +127,19 @@ async fn prepare<'w>(
     if let Some(exchange) = &record.capture {
         exchange.client_request(&bytes);
     }
+    let unfolded = match &worker.threads {
+        // Rare, and large.
+        Some(threads) => Box::pin(threads::unfold(worker, threads, request.headers(), &bytes)).await?,
+        None => None,
+    };
+    let bytes = match unfolded {
+        Some((whole, keeping)) => {
+            // Empty until now.
+            drop(asking.keeping.set(Rc::new(keeping)));
+            whole
+        }
+        None => bytes,
+    };
     let mut reading = Reading::of(&bytes, worker);
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();

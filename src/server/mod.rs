@@ -31,6 +31,7 @@ mod talk;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the upstream is a thread of its own")]
 mod tests;
+mod threads;
 mod tls;
 mod upstreams;
 mod whole;

@@ -1,6 +1,7 @@
 //! A question of our own to a model of the configuration.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +83,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         seed: worker.ids.random(),
         crossing: Crossing::default(),
         delegated: false,
+        keeping: OnceCell::new(),
         further: None,
     };
     let mut reading = Reading::of(&bytes, worker);

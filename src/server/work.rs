@@ -22,6 +22,8 @@ pub(super) trait Work {
 pub(super) struct Turn<'a> {
     /// The answer's end: the calls so far, and what is to be said at the end.
     pub(super) end: &'a mut dyn HeldEnd,
+    /// What goes to the client next; of an answer that is not streamed, all of it so far.
+    pub(super) out: &'a mut Vec<u8>,
     /// The log line of the request.
     pub(super) record: &'a mut Record,
     /// The upstream has said all, and the work before this one is done: nothing more will come.
@@ -37,7 +39,8 @@ impl Works {
         Self(works)
     }
 
-    /// Lets everyone look. `closing`: the upstream has said all, and will say no more. Ready: nothing is left to be done, and the end is in `out`.
+    /// Lets everyone look. `closing`: the upstream has said all, and will say no more. Ready:
+    /// nothing is left to be done, and the end is in `out`.
     ///
     /// # Errors
     /// The answer ends with this.
@@ -49,7 +52,7 @@ impl Works {
         record: &mut Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ApiError>> {
-        let mut turn = Turn { end, record, closing };
+        let mut turn = Turn { end, out, record, closing };
         for work in &mut self.0 {
             let done = work.poll(&mut turn, cx)?.is_ready();
             turn.closing &= done;
@@ -57,7 +60,7 @@ impl Works {
         if !turn.closing {
             return Poll::Pending;
         }
-        turn.end.conclude(out);
+        turn.end.conclude(turn.out);
         Poll::Ready(Ok(()))
     }
 }

@@ -61,5 +61,7 @@ mod r33_metrics;
 mod r34_surroundings;
 mod same_code;
 mod stream;
+mod threads;
+mod threads_kill;
 mod timeouts;
 mod web_tools;

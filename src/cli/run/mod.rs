@@ -43,6 +43,8 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     config.port = 0;
     // Nothing leaves this machine, and the certificate is for other names.
     config.tls = None;
+    // Its key is new each time, and several may run beside each other.
+    config.extras.threads = None;
     let key = key()?;
     config.ak = Some(Secret::new(key.as_str()));
     // A model that is not there is told before anything starts.

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::convert::hold::{CompletedCall, HeldEnd};
-use crate::convert::recorded::Resumed;
+use crate::convert::recorded::{Recorded, Resumed};
 use crate::convert::reply::Usage;
 use crate::convert::sink::{Ending, Kind, Sink};
 use crate::convert::stop;
@@ -136,6 +136,10 @@ impl<S: Sink> HeldEnd for Machine<S> {
         if let Some(hold) = &mut self.hold {
             hold.safeguard_results = Some(safeguard_results);
         }
+    }
+
+    fn recorded(&self, out: &[u8]) -> Option<Recorded> {
+        self.sink.recorded(out)
     }
 
     fn conclude(&mut self, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ mod fetched;
 mod known;
 pub mod outline;
 pub mod request;
+pub mod thread;
 mod tool;
 mod web;
 
