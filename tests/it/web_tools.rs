@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude_proxy::config::{Config, Engine, Secret, WebSearch};
+use claude_proxy::config::{Config, Engine, Secret, Threads, WebSearch};
 use serde_json::{Value, json};
 
 use crate::grammar::End;
@@ -713,4 +713,93 @@ fn the_log_line_and_the_capture() {
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains("cannot compare") && said.contains("it took 3 rounds with web tools"), "{said}");
+}
+
+/// A conversation that the proxy keeps has all rounds of a turn in it.
+#[test]
+fn threads_keep_all_rounds() {
+    let search = searxng();
+    let up = model(|seen| match (results(seen), seen.json()["messages"].to_string().contains("more")) {
+        (0, _) => vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")],
+        (_, false) => vec![text("Done."), finish("stop")],
+        (_, true) => vec![text("Of course."), finish("stop")],
+    });
+    let dir =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("web-threads-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    for stream in [true, false] {
+        let mut config = searching(&up.base(), Some(&search), None);
+        config.extras.threads = Some(Threads {
+            path: dir.join(format!("{stream}.redb")),
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(3600),
+        });
+        let proxy = Proxy::start(config);
+        let send = |body: &Value| {
+            let body = body.to_string();
+            let answer = ask(proxy.addr, "POST", "/v1/messages", &[super::threads::BETA], body.as_bytes());
+            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+            message_of(&answer)
+        };
+        let mut body = request(stream, &json!([search_tool()]), "q");
+        body["thread"] = json!({"type": "create"});
+        let first = send(&body);
+        assert_eq!(types(&first), ["server_tool_use", "web_search_tool_result", "text"]);
+        body["messages"] = json!([{"role": "user", "content": "more"}]);
+        body["thread"] = json!({"type": "continue", "previous_message_id": first["id"]});
+        assert_eq!(types(&send(&body)), ["text"]);
+        let sent = up.seen().last().unwrap().json();
+        let roles: Vec<&str> =
+            sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+        assert_eq!(roles, ["user", "assistant", "tool", "assistant", "user"]);
+        assert_eq!(sent["messages"][3]["content"], "Done.");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Calls of the client's tools are judged in whichever round they come; ours are not.
+#[test]
+fn calls_of_later_rounds_are_judged() {
+    let search = searxng();
+    let judge = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            let messages = seen.json()["messages"].clone();
+            let prompt = messages.as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+            let nonce = prompt.split_whitespace().nth(1).unwrap();
+            let verdict = json!({"nonce": nonce, "explanation": "It lists.", "decision": "allow"});
+            conn.write(ok(&completion(&verdict.to_string())));
+        }
+    });
+    let up = model(|seen| match results(seen) {
+        0 => vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")],
+        _ => vec![call(0, "Bash", &json!({"command": "ls"})), finish("tool_calls")],
+    });
+    let mut config = searching(&up.base(), Some(&search), None);
+    config::add_model(&mut config, "judge", &judge.base(), "generic");
+    config::rename(&mut config, "judge.example");
+    config.extras.safeguards_model = Some("judge".to_owned());
+    let proxy = Proxy::start(config);
+    for stream in [true, false] {
+        let mut body = request(
+            stream,
+            &json!([search_tool(), {"name": "Bash", "input_schema": {"type": "object"}}]),
+            "q",
+        );
+        body["safeguards"] =
+            json!([{"type": "dangerous_tool_use", "classifier_context": {"v": 1, "live_cwd": "/w"}}]);
+        let answer = ask_for(&proxy, &body);
+        let message = message_of(&answer);
+        assert_eq!(types(&message), ["server_tool_use", "web_search_tool_result", "tool_use"]);
+        let safeguards = if stream {
+            let (events, _) = answer.events();
+            events.iter().find(|e| e["type"] == "message_delta").unwrap()["delta"]["safeguard_results"]
+                .clone()
+        } else {
+            message["safeguard_results"].clone()
+        };
+        let uses = safeguards[0]["status"]["tool_uses"].as_object().unwrap();
+        let id = message["content"][2]["id"].as_str().unwrap();
+        assert_eq!((uses.len(), &uses[id]["outcome"]), (1, &json!("not_flagged")), "{safeguards}");
+    }
+    assert_eq!(judge.seen().len(), 2);
 }
