@@ -715,46 +715,52 @@ fn the_log_line_and_the_capture() {
     assert!(said.contains("cannot compare") && said.contains("it took 3 rounds with web tools"), "{said}");
 }
 
-/// A conversation that the proxy keeps has all rounds of a turn in it.
+/// A thread that the proxy keeps has the searches of its answers in it: the upstream sees the
+/// same of it as of a client that sends its whole history.
 #[test]
-fn threads_keep_all_rounds() {
-    let search = searxng();
-    let up = model(|seen| match (results(seen), seen.json()["messages"].to_string().contains("more")) {
-        (0, _) => vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")],
-        (_, false) => vec![text("Done."), finish("stop")],
-        (_, true) => vec![text("Of course."), finish("stop")],
-    });
-    let dir =
-        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("web-threads-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+fn a_kept_thread_has_its_searches_in_it() {
     for stream in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let search = searxng();
+        let up = model(|seen| match results(seen) {
+            0 => {
+                vec![text("I look."), call(0, "web_search", &json!({"query": "rust"})), finish("tool_calls")]
+            }
+            _ => vec![text("Rust is fast."), finish("stop")],
+        });
         let mut config = searching(&up.base(), Some(&search), None);
         config.extras.threads = Some(Threads {
-            path: dir.join(format!("{stream}.redb")),
+            path: dir.path().join("threads.redb"),
             max_bytes: 1 << 30,
-            max_age: Duration::from_secs(3600),
+            max_age: Duration::from_secs(1000),
         });
         let proxy = Proxy::start(config);
         let send = |body: &Value| {
             let body = body.to_string();
-            let answer = ask(proxy.addr, "POST", "/v1/messages", &[super::threads::BETA], body.as_bytes());
-            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-            message_of(&answer)
+            ask(proxy.addr, "POST", "/v1/messages", &[crate::threads::BETA], body.as_bytes())
         };
-        let mut body = request(stream, &json!([search_tool()]), "q");
-        body["thread"] = json!({"type": "create"});
-        let first = send(&body);
-        assert_eq!(types(&first), ["server_tool_use", "web_search_tool_result", "text"]);
-        body["messages"] = json!([{"role": "user", "content": "more"}]);
-        body["thread"] = json!({"type": "continue", "previous_message_id": first["id"]});
-        assert_eq!(types(&send(&body)), ["text"]);
-        let sent = up.seen().last().unwrap().json();
-        let roles: Vec<&str> =
-            sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
-        assert_eq!(roles, ["user", "assistant", "tool", "assistant", "user"]);
-        assert_eq!(sent["messages"][3]["content"], "Done.");
+        let user = |text: &str| json!({"role": "user", "content": text});
+        let mut create = crate::threads::body(None, &json!([user("find it")]), stream);
+        create["tools"] = json!([search_tool()]);
+        let first = message_of(&send(&create));
+        let kinds: Vec<&str> = first["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["type"].as_str().unwrap())
+            .collect();
+        assert!(kinds.contains(&"server_tool_use") && kinds.contains(&"web_search_tool_result"), "{kinds:?}");
+        let next = crate::threads::body(first["id"].as_str(), &json!([user("and?")]), stream);
+        assert_eq!(message_of(&send(&next))["stop_reason"], "end_turn");
+        let mut whole = create.clone();
+        whole.as_object_mut().unwrap().remove("thread");
+        whole["messages"] =
+            json!([user("find it"), {"role": "assistant", "content": first["content"]}, user("and?")]);
+        assert_eq!(message_of(&send(&whole))["stop_reason"], "end_turn");
+        let seen = up.seen();
+        let (kept, sent) = (&seen[seen.len() - 2], &seen[seen.len() - 1]);
+        assert_eq!(String::from_utf8_lossy(&kept.body), String::from_utf8_lossy(&sent.body));
     }
-    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 /// Calls of the client's tools are judged in whichever round they come; ours are not.
