@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude_proxy::config::{Config, Engine, Secret, Threads, WebSearch};
+use claude_proxy::config::{Config, Engine, Secret, WebSearch};
 use serde_json::{Value, json};
 
 use crate::grammar::End;
