@@ -16,6 +16,7 @@ const RESULTS: usize = 10;
 
 /// What became of a call.
 pub(super) struct Carried {
+    id: String,
     /// The result block.
     block: Vec<u8>,
     tool: WebTool,
@@ -24,6 +25,15 @@ pub(super) struct Carried {
 }
 
 impl Carried {
+    /// How many bytes it takes; if there is no room for so many, it says so instead.
+    pub(super) fn fit(&mut self, room: usize) -> usize {
+        if self.block.len() > room {
+            self.error = Some("unavailable");
+            self.block = web::error_result(self.tool, &self.id, "unavailable");
+        }
+        self.block.len()
+    }
+
     /// Adds the result to the answer, and counts it.
     pub(super) fn insert(self, end: &mut dyn HeldEnd, out: &mut Vec<u8>, record: &mut Record) {
         match self.tool {
@@ -86,7 +96,7 @@ impl Task {
             }
             web::error_result(tool, &id, code)
         });
-        Carried { block, tool, error }
+        Carried { id, block, tool, error }
     }
 }
 
