@@ -729,7 +729,7 @@ fn a_kept_thread_has_its_searches_in_it() {
             _ => vec![text("Rust is fast."), finish("stop")],
         });
         let mut config = searching(&up.base(), Some(&search), None);
-        config.extras.threads = Some(Threads {
+        config.extras.threads = Some(claude_proxy::config::Threads {
             path: dir.path().join("threads.redb"),
             max_bytes: 1 << 30,
             max_age: Duration::from_secs(1000),
