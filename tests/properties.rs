@@ -366,7 +366,7 @@ fn round_context(resumed: Option<convert::Resumed>) -> ReplyContext {
         None => SEARCHING.as_bytes().to_vec(),
         Some(resumed) => convert::continued(SEARCHING.as_bytes(), &resumed.content()).unwrap(),
     };
-    let web = convert::WebTools { search: true, fetch: false, spent: false };
+    let web = convert::WebTools { search: true, ..convert::WebTools::default() };
     let request = Request::parse(&body).unwrap();
     let spec = ModelSpec { web, ..ModelSpec::default() };
     let mut reply = convert::request(&request, Profile::named("generic").unwrap(), &spec).unwrap().reply;

@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 
+use claude_proxy::convert::web::Round;
 use claude_proxy::convert::{self, ModelSpec, Profile, WebTools};
 use claude_proxy::wire::anthropic::{ApiError, Request};
 use serde_json::Value;
@@ -54,11 +55,19 @@ fn web_requests() {
     each("web", converted);
 }
 
+fn round(name: &Value) -> Round {
+    match name.as_str() {
+        Some("further") => Round::Further,
+        Some("last") => Round::Last,
+        _ => Round::First,
+    }
+}
+
 fn converted(case: &Value) -> Result<(), String> {
     let input = case["input"].to_string();
     let expected = &case["expected"];
     let on = |tool: &str| case["web"][tool].as_bool().unwrap_or(false);
-    let web = WebTools { search: on("search"), fetch: on("fetch"), spent: false };
+    let web = WebTools { search: on("search"), fetch: on("fetch"), round: round(&case["web"]["round"]) };
     let spec = ModelSpec { web, ..spec(&case["input"]) };
     let result =
         Request::parse(input.as_bytes()).and_then(|request| convert::request(&request, profile(case), &spec));

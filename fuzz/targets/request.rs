@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use claude_proxy::convert::count::{Known, count_tokens};
+use claude_proxy::convert::web::Round;
 use claude_proxy::convert::{self, ModelSpec, WebTools};
 use claude_proxy::wire::anthropic::Request;
 use serde_json::{Value, json};
@@ -21,7 +22,11 @@ fn spec(choice: u8) -> ModelSpec {
         reasoning: bit(5).then_some(false),
         extra_body: if bit(6) { extra.as_object().unwrap().clone() } else { serde_json::Map::default() },
         drop_params: if bit(7) { vec!["top_p".into(), "stop".into()] } else { Vec::new() },
-        web: WebTools { search: bit(0), fetch: bit(1), spent: bit(2) },
+        web: WebTools {
+            search: bit(0),
+            fetch: bit(1),
+            round: if bit(2) { Round::Last } else { Round::First },
+        },
     }
 }
 

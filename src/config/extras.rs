@@ -41,7 +41,7 @@ pub struct Extras {
 impl Extras {
     /// The web tools that are carried out.
     pub fn web_tools(&self) -> WebTools {
-        WebTools { search: self.web_search.is_some(), fetch: self.web_fetch, spent: false }
+        WebTools { search: self.web_search.is_some(), fetch: self.web_fetch, ..WebTools::default() }
     }
 }
 

@@ -14,7 +14,7 @@ use super::schema;
 use super::text::{Text, write_joined};
 use super::tools::{Names, Offer};
 use super::turns::turns;
-use super::web::{self, Served, WebTools};
+use super::web::{self, Round, Served, WebTools};
 use crate::wire::anthropic::{ApiError, Request, SystemBlock, ToolChoice, ToolChoiceKind, Unsupported};
 use crate::wire::json::{escape, write_str, write_u64};
 
@@ -92,16 +92,17 @@ pub fn request(
         }
     }
     sampling(request, profile, &mut body, &mut losses);
-    let offer = Offer::new(request, served, model.web.spent, &mut losses);
+    let choice = tool_choice(request, model.web.round);
+    let offer = Offer::new(request, served, model.web.round, &mut losses);
     let has_tools = !offer.is_empty() && model.tools != Some(false);
     if has_tools {
-        offer.write(request.tool_choice, profile, &mut names, &mut body, &mut losses);
+        offer.write(choice, profile, &mut names, &mut body, &mut losses);
     } else if !offer.is_empty() {
         losses.add(|| "tools".into(), "dropped:tools");
     }
     response_format(request, profile, &mut body);
     let is_forced = |c: ToolChoice<'_>| matches!(c.kind, ToolChoiceKind::Any | ToolChoiceKind::Tool(_));
-    if profile.forced_tool_ends_thinking && has_tools && request.tool_choice.is_some_and(is_forced) {
+    if profile.forced_tool_ends_thinking && has_tools && choice.is_some_and(is_forced) {
         wish.given_up(&mut losses).write(profile, has_tools, &mut body, &mut losses);
     } else if reasoning {
         wish.write(profile, has_tools, &mut body, &mut losses);
@@ -175,6 +176,17 @@ fn refuse(request: &Request<'_>, losses: &mut Losses) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// A call that was forced was made in the first round: forced again, it would never come to an end.
+fn tool_choice<'a>(request: &Request<'a>, round: Round) -> Option<ToolChoice<'a>> {
+    let choice = request.tool_choice?;
+    match choice.kind {
+        ToolChoiceKind::Any | ToolChoiceKind::Tool(_) if round != Round::First => {
+            Some(ToolChoice { kind: ToolChoiceKind::Auto, ..choice })
+        }
+        _ => Some(choice),
+    }
 }
 
 fn max_tokens(request: &Request<'_>, model: &ModelSpec, losses: &mut Losses) -> u64 {

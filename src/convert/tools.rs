@@ -8,7 +8,7 @@ use super::ids::sha256_hex;
 use super::loss::Losses;
 use super::profile::{Profile, ToolChoiceSupport};
 use super::schema;
-use super::web::{self, Served};
+use super::web::{self, Round, Served};
 use crate::wire::anthropic::{
     BlockKind, Message, Request, Tool, ToolChange, ToolChoice, ToolChoiceKind, WebTool,
 };
@@ -107,8 +107,8 @@ impl<'r, 'a> Offer<'r, 'a> {
     ///
     /// Tools that were found late go to the end, in the order in which they were named: what
     /// stood before them keeps its place, and the upstream's prefix cache its use.
-    /// `served` are the web tools that the proxy carries out; `spent`: not any more.
-    pub(super) fn new(request: &'r Request<'a>, served: Served, spent: bool, losses: &mut Losses) -> Self {
+    /// `served` are the web tools that the proxy carries out.
+    pub(super) fn new(request: &'r Request<'a>, served: Served, round: Round, losses: &mut Losses) -> Self {
         let mut tools: Vec<Offered<'r, 'a>> = Vec::with_capacity(request.tools.len());
         let mut names: HashSet<Cow<'a, str>> = HashSet::with_capacity(request.tools.len());
         let is_search = |t: &Tool<'_>| t.kind.is_some_and(|k| k.starts_with("tool_search_tool_"));
@@ -139,7 +139,7 @@ impl<'r, 'a> Offer<'r, 'a> {
         for message in &request.messages {
             offer.change(message, request);
         }
-        if spent {
+        if round == Round::Last {
             offer.tools.retain(|tool| !matches!(tool, Offered::Web(..)));
         }
         offer

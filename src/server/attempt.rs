@@ -21,6 +21,7 @@ use super::work::{Work, Works};
 use crate::config::{Api, Model, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
+use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
@@ -37,8 +38,8 @@ pub(super) struct Call {
     pub(super) model: Arc<Model>,
     body: Bytes,
     way: Way,
-    /// The client's request and the source of ids, where the answer may call web tools.
-    rounds: Option<(Bytes, u64)>,
+    /// Where the answer may call web tools.
+    origin: Option<Origin>,
     upstream_streams: bool,
     client_streams: bool,
     /// For the judge of its answer's tool calls.
@@ -99,15 +100,31 @@ pub(super) struct Asking<'r> {
     /// Of a conversation that is kept: what is to be kept of this turn.
     pub(super) keeping: OnceCell<Rc<Keeping>>,
     /// It is a further round of an exchange.
-    pub(super) round: Option<Round>,
+    pub(super) further: Option<Further>,
 }
 
 /// A further round of an exchange: see [`super::rounds`].
-pub(super) struct Round {
+pub(super) struct Further {
     /// What the answer goes on with.
     pub(super) resumed: Arc<Resumed>,
-    /// Web tools are not offered any more.
-    pub(super) spent: bool,
+    pub(super) round: Round,
+}
+
+/// What further rounds of an exchange begin with.
+#[derive(Clone)]
+pub(super) struct Origin {
+    /// The client's request.
+    pub(super) request: Bytes,
+    pub(super) seed: u64,
+    pub(super) delegated: bool,
+    pub(super) keeping: OnceCell<Rc<Keeping>>,
+}
+
+impl Origin {
+    fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
+        let Asking { seed, delegated, keeping, .. } = asking;
+        Self { request: request.clone(), seed: *seed, delegated: *delegated, keeping: keeping.clone() }
+    }
 }
 
 impl Call {
@@ -137,7 +154,7 @@ impl Call {
                 model: Arc::clone(model),
                 body: passed.body.into(),
                 way: Way::Passed(asking.crossing.clone()),
-                rounds: None,
+                origin: None,
                 upstream_streams: outline.stream,
                 client_streams: outline.stream,
                 case: None,
@@ -145,12 +162,12 @@ impl Call {
             }));
         }
         let request = reading.request()?;
-        let spec = match &asking.round {
-            Some(round) if round.spent => {
-                let web = WebTools { spent: true, ..model.spec.web };
+        let spec = match &asking.further {
+            Some(Further { round, .. }) => {
+                let web = WebTools { round: *round, ..model.spec.web };
                 Cow::Owned(ModelSpec { web, ..model.spec.clone() })
             }
-            _ => Cow::Borrowed(&model.spec),
+            None => Cow::Borrowed(&model.spec),
         };
         let mut converted = convert::request(request, model.profile, &spec)?;
         converted.reply.provider.clone_from(&model.provider.name);
@@ -165,19 +182,19 @@ impl Call {
             return Ok(Prepared::Local(converted));
         }
         let case = judge::case(worker, asking, request, record);
+        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
-        reply.holds.verdicts = case.is_some();
-        let rounds = (!reply.served.is_empty()).then(|| (reading.bytes().clone(), asking.seed));
-        if rounds.is_some() {
+        let origin = (!reply.served.is_empty()).then(|| Origin::of(reading.bytes(), asking));
+        if origin.is_some() {
             reply.holds.rounds = true;
             reply.record = true;
-            reply.resumed = asking.round.as_ref().map(|round| Arc::clone(&round.resumed));
+            reply.resumed = asking.further.as_ref().map(|further| Arc::clone(&further.resumed));
         }
         Ok(Prepared::Call(Self {
             model: Arc::clone(model),
             body: body.into(),
             way: Way::Converted(reply),
-            rounds,
+            origin,
             upstream_streams,
             client_streams,
             case,
@@ -199,8 +216,8 @@ impl Call {
 
     /// The further rounds that an answer to it may lead to.
     fn rounds(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Rounds>> {
-        let (request, seed) = self.rounds.as_ref()?;
-        Some(Box::new(Rounds::new(worker, &self.model, request_id, *seed, request, self.keeping.clone())))
+        let origin = self.origin.as_ref()?;
+        Some(Box::new(Rounds::new(worker, &self.model, request_id, origin.clone())))
     }
 
     /// The way of a streamed answer to the client.

@@ -37,8 +37,8 @@ pub(super) async fn count(
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
-    let whole = match &worker.threads {
-        Some(threads) => threads::unfold(worker, threads, request.headers(), &bytes).await?,
+    let whole = match threads::asked(worker, request.headers()) {
+        Some(threads) => threads::unfold(worker, threads, &bytes).await?,
         None => None,
     };
     let bytes = whole.map_or(bytes, |(whole, _)| whole);

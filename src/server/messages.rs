@@ -49,7 +49,7 @@ pub(super) async fn messages(
         crossing,
         delegated,
         keeping: OnceCell::new(),
-        round: None,
+        further: None,
     };
     let Ready { permit, candidates, candidate, prepared, bytes } =
         prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
@@ -127,9 +127,9 @@ async fn prepare<'w>(
     if let Some(exchange) = &record.capture {
         exchange.client_request(&bytes);
     }
-    let unfolded = match &worker.threads {
+    let unfolded = match threads::asked(worker, request.headers()) {
         // Rare, and large.
-        Some(threads) => Box::pin(threads::unfold(worker, threads, request.headers(), &bytes)).await?,
+        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes)).await?,
         None => None,
     };
     let bytes = match unfolded {

@@ -84,7 +84,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         crossing: Crossing::default(),
         delegated: false,
         keeping: OnceCell::new(),
-        round: None,
+        further: None,
     };
     let mut reading = Reading::of(&bytes, worker);
     let answer = match adapt::prepare(worker, &asking, &mut reading, &candidate.model, record).await? {

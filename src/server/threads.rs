@@ -44,12 +44,8 @@ pub(super) struct Keeping {
 pub(super) async fn unfold(
     worker: &Worker,
     threads: &Threads,
-    headers: &HeaderMap,
     bytes: &Bytes,
 ) -> Result<Option<(Bytes, Keeping)>, ApiError> {
-    if !has_beta(headers) {
-        return Ok(None);
-    }
     let previous = {
         let Some(threaded) = Threaded::read(bytes)? else { return Ok(None) };
         let name = &*threaded.model;
@@ -73,6 +69,11 @@ pub(super) async fn unfold(
         ApiError::new(500, ErrorKind::Api, "internal error while reading a thread: please report it")
     })?;
     unfolded.map(Some)
+}
+
+/// The threads that are kept, if the request may be about one.
+pub(super) fn asked<'w>(worker: &'w Worker, headers: &HeaderMap) -> Option<&'w Threads> {
+    worker.threads.as_ref().filter(|_| has_beta(headers))
 }
 
 fn has_beta(headers: &HeaderMap) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::program::Program;
-use crate::support::upstream::http;
+use crate::support::upstream::{http, ok};
 use crate::support::*;
 
 const KEY: &str = "sk-upstream-sentinel";
@@ -308,4 +308,34 @@ fn of_several_attempts_the_last_is_kept() {
     let (code, said) = replay(&dir);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the client got the error of an earlier attempt"), "{said}");
+}
+
+/// The judge's questions are in no file of the exchange, and its verdicts are not asked for again.
+#[test]
+fn a_judged_exchange_can_be_replayed() {
+    let up = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            if seen.json()["model"] == "judge" {
+                conn.write(ok(&completion("no verdict")));
+                continue;
+            }
+            let call = json!({"index": 0, "id": "call_0", "function": {"name": "Bash", "arguments": "{}"}});
+            let delta = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+            conn.stream(&[&format!("data: {delta}\n\n"), &finish("tool_calls"), DONE]);
+        }
+    });
+    let config = json!({"port": 0, "safeguards_model": "judge", "providers": [
+        {"base_url": up.base(), "api_key": "", "profile": "generic", "models": [{"id": "m"}, {"id": "judge"}]}]});
+    let dir = Dir::new("capture-judged");
+    let program = Program::start(&["serve", "--capture", &dir.0.display().to_string()], &config.to_string());
+    for stream in [true, false] {
+        let asked = json!({"model": "m", "max_tokens": 9, "stream": stream, "safeguards": [{"type": "dangerous_tool_use"}],
+            "messages": [{"role": "user", "content": "hi"}]});
+        let answer = post(program.addr(), asked.to_string().as_bytes());
+        assert!(String::from_utf8_lossy(&answer.body).contains(r#""reason":"error""#), "{answer:?}");
+    }
+    eventually("both are on disk", || dir.exchanges().len() == 2);
+    assert!(!format!("{:?}", dir.exchanges()).contains("You are the safety check"));
+    let (code, said) = replay(&dir);
+    assert_eq!(code, Some(0), "{said}");
 }

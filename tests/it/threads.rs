@@ -101,7 +101,7 @@ fn the_upstream_sees_the_whole_conversation() {
         assert_eq!(text, "saw 4");
         let new = json!([{"role": "user", "content": "three"}, {"role": "user", "content": "more"}]);
         let (_, _) = said(&send(proxy.addr, &body(Some(&id), &new, stream)));
-        let bodies: Vec<Value> = up.seen().iter().map(|seen| seen.json()).collect();
+        let bodies: Vec<Value> = up.seen().iter().map(upstream::Seen::json).collect();
         assert_eq!(
             seen(&bodies[2]),
             pairs(&[
@@ -136,7 +136,7 @@ fn who_continues_twice_has_two_branches() {
         let (id, _) = said(&send(proxy.addr, &body(Some(&id), &user(branch), true)));
         said(&send(proxy.addr, &body(Some(&id), &user("next"), false)));
     }
-    let bodies: Vec<Value> = up.seen().iter().map(|seen| seen.json()).collect();
+    let bodies: Vec<Value> = up.seen().iter().map(upstream::Seen::json).collect();
     for (n, branch) in [(2, "left"), (4, "right")] {
         let want = [
             ("user", "one"),

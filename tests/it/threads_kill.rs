@@ -90,17 +90,13 @@ impl Conversation {
             return Turned::Broken;
         };
         all.push(("assistant", want.clone()));
-        match said {
-            Some(said) => {
-                assert_eq!(said, want, "after {} messages from {:?}", self.messages.len(), self.last);
-                (self.messages, self.last) = (all, Some(id));
-                Turned::Acknowledged
-            }
-            None => {
-                self.broken = Some((id, all));
-                Turned::Broken
-            }
-        }
+        let Some(said) = said else {
+            self.broken = Some((id, all));
+            return Turned::Broken;
+        };
+        assert_eq!(said, want, "after {} messages from {:?}", self.messages.len(), self.last);
+        (self.messages, self.last) = (all, Some(id));
+        Turned::Acknowledged
     }
 
     /// What was never acknowledged is there as a whole, or not at all.

@@ -491,6 +491,24 @@ fn rounds_are_bounded() {
     }
 }
 
+/// A forced call is forced once.
+#[test]
+fn a_forced_call_comes_to_an_end() {
+    let search = searxng();
+    let up = model(|seen| {
+        if seen.json()["tool_choice"] == "auto" {
+            return vec![text("Done."), finish("stop")];
+        }
+        vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")]
+    });
+    let proxy = Proxy::start(searching(&up.base(), Some(&search), None));
+    let mut body = request(true, &json!([search_tool()]), "q");
+    body["tool_choice"] = json!({"type": "tool", "name": "web_search"});
+    let message = message_of(&ask_for(&proxy, &body));
+    assert_eq!(types(&message), ["server_tool_use", "web_search_tool_result", "text"]);
+    assert_eq!(up.seen()[0].json()["tool_choice"]["function"]["name"], "web_search");
+}
+
 /// While a search runs the client gets pings, and its leaving ends everything.
 #[test]
 fn pings_and_a_client_that_leaves() {

@@ -104,7 +104,7 @@ impl Folder {
             reasoning: spec.reasoning,
             extra_body: spec.extra_body,
             drop_params: spec.drop_params,
-            web: WebTools { search: spec.web_search, fetch: spec.web_fetch, spent: false },
+            web: WebTools { search: spec.web_search, fetch: spec.web_fetch, ..WebTools::default() },
         }
     }
 

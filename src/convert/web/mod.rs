@@ -25,8 +25,20 @@ pub struct WebTools {
     pub search: bool,
     /// `web_fetch` is carried out.
     pub fetch: bool,
-    /// As many rounds were gone as there may be: calls are known still, and none is offered.
-    pub spent: bool,
+    /// Which request of the exchange it is.
+    pub round: Round,
+}
+
+/// The rounds of one exchange.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Round {
+    /// The client's request.
+    #[default]
+    First,
+    /// The same with results: where a call was forced, it was made.
+    Further,
+    /// As many as there may be: calls are known still, and no web tool is offered.
+    Last,
 }
 
 impl WebTools {

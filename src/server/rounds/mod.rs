@@ -3,7 +3,6 @@
 
 mod carry;
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,12 +15,11 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::app::Worker;
-use super::attempt::{Answered, Asking, Prepared, Round};
+use super::attempt::{Answered, Asking, Further, Origin, Prepared};
 use super::reading::Reading;
-use super::threads::Keeping;
 use super::{adapt, failover};
 use crate::config::Model;
-use crate::convert::web::continued;
+use crate::convert::web::{Round, continued};
 use crate::convert::{CompletedCall, HeldEnd, Resumed};
 use crate::observe::Record;
 use crate::upstream::Crossing;
@@ -43,13 +41,9 @@ pub(super) struct Rounds {
     worker: Rc<Worker>,
     model: Arc<Model>,
     request_id: Rc<str>,
-    seed: u64,
-    /// The client's request.
-    request: Bytes,
+    origin: Origin,
     /// The same with all that was said since, as it went upstream last.
     latest: Bytes,
-    /// Of a conversation that is kept.
-    keeping: Option<Rc<Keeping>>,
     /// How often each tool was called, and as what it was offered.
     uses: Vec<(WebTool, u64, Rc<WebSettings>)>,
     /// Requests after the first.
@@ -81,23 +75,14 @@ pub(super) enum Next {
 }
 
 impl Rounds {
-    /// For an answer of `model` to `request`.
-    pub(super) fn new(
-        worker: &Rc<Worker>,
-        model: &Arc<Model>,
-        request_id: &str,
-        seed: u64,
-        request: &Bytes,
-        keeping: Option<Rc<Keeping>>,
-    ) -> Self {
+    /// For an answer of `model`.
+    pub(super) fn new(worker: &Rc<Worker>, model: &Arc<Model>, request_id: &str, origin: Origin) -> Self {
         Self {
-            keeping,
             worker: Rc::clone(worker),
             model: Arc::clone(model),
             request_id: request_id.into(),
-            seed,
-            request: request.clone(),
-            latest: request.clone(),
+            latest: origin.request.clone(),
+            origin,
             uses: Vec::new(),
             asked: 0,
             began: None,
@@ -178,7 +163,7 @@ impl Rounds {
         self.asked += 1;
         self.spent =
             self.asked >= MOST_ROUNDS || self.began.is_some_and(|began| began.elapsed() >= MOST_TIME);
-        let Some(latest) = continued(&self.request, &resumed.content()) else { return Step::Over };
+        let Some(latest) = continued(&self.origin.request, &resumed.content()) else { return Step::Over };
         self.latest = latest.into();
         let mut part = record.part();
         if let Some(exchange) = &part.capture {
@@ -186,19 +171,14 @@ impl Rounds {
             exchange.describe(|meta| meta.rounds = rounds);
         }
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
-        let (request, request_id, seed) = (self.latest.clone(), Rc::clone(&self.request_id), self.seed);
-        let round = Round { resumed: Arc::new(resumed), spent: self.spent };
-        let keeping = self.keeping.clone();
+        let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
+        let Origin { seed, delegated, ref keeping, .. } = self.origin;
+        let keeping = keeping.clone();
+        let round = if self.spent { Round::Last } else { Round::Further };
+        let further = Some(Further { resumed: Arc::new(resumed), round });
         Step::Asking(Box::pin(async move {
-            let asking = Asking {
-                request_id: &request_id,
-                seed,
-                crossing: Crossing::default(),
-                // Only whose answer is judged has to be known again, not by what.
-                delegated: false,
-                keeping: keeping.map_or_else(OnceCell::new, OnceCell::from),
-                round: Some(round),
-            };
+            let crossing = Crossing::default();
+            let asking = Asking { request_id: &request_id, seed, crossing, delegated, keeping, further };
             let answer = go_on(&worker, &asking, &request, &model, &mut part).await;
             (answer, part)
         }))

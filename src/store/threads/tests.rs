@@ -114,6 +114,7 @@ fn bounded(dir: &Path, limits: Limits) -> Threads {
     Threads::open(&dir.join("threads.redb"), limits).unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "no worker waits")]
 /// Whether it is there, after the writing thread has done what it does after a write.
 fn settled(threads: &Threads, owner: Owner, id: &str, there: bool) {
     for _ in 0..500 {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::convert::fold::MAX_EVENT;
 use crate::wire::sse::SseDecoder;
@@ -130,7 +130,13 @@ fn walk(then: &Value, now: &Value, path: &mut String) -> Option<(String, String)
             let mut keys: Vec<&String> = a.keys().collect();
             keys.extend(b.keys().filter(|k| !a.contains_key(*k)));
             let top = path.is_empty();
-            for key in keys.into_iter().filter(|k| !(top && *k == "request_id")) {
+            let verdicts = (top || path == "delta") && is_unjudged(b);
+            let skipped = |key: &str| match key {
+                "request_id" => top,
+                "safeguard_results" => verdicts,
+                _ => false,
+            };
+            for key in keys.into_iter().filter(|k| !skipped(k)) {
                 if !path.is_empty() {
                     path.push('.');
                 }
@@ -159,6 +165,13 @@ fn walk(then: &Value, now: &Value, path: &mut String) -> Option<(String, String)
         (a, b) if a == b => None,
         (a, b) => Some((shown(a), shown(b))),
     }
+}
+
+/// Nobody has judged tool calls now: verdicts of then cannot be compared.
+fn is_unjudged(now: &Map<String, Value>) -> bool {
+    now.get("safeguard_results")
+        .and_then(|results| results.pointer("/0/status/type"))
+        .is_some_and(|kind| kind == "unsupported")
 }
 
 fn pair(then: Option<&Value>, now: Option<&Value>, path: &mut String) -> Option<(String, String)> {
@@ -220,6 +233,23 @@ mod tests {
         let long = "é".repeat(100);
         let said = of(json!(format!("{long}a")), json!(format!("{long}b")));
         assert_eq!(said, format!("f: then …\"{0}a\", now …\"{0}b\"", "é".repeat(20)));
+    }
+
+    #[test]
+    fn verdicts_are_not_compared() {
+        let with =
+            |results: Value| json!({"delta": {"stop_reason": "tool_use", "safeguard_results": results}});
+        let judged =
+            json!([{"type": "dangerous_tool_use", "status": {"type": "available", "tool_uses": {}}}]);
+        let unjudged = json!([{"type": "dangerous_tool_use", "status": {"type": "unsupported"}}]);
+        assert_eq!(of(with(judged.clone()), with(unjudged.clone())), "");
+        assert_eq!(of(with(judged.clone())["delta"].clone(), with(unjudged.clone())["delta"].clone()), "");
+        assert!(of(with(unjudged.clone()), with(judged.clone())).contains("safeguard_results"));
+        assert!(
+            of(with(judged.clone()), json!({"delta": {"stop_reason": "tool_use"}})).contains("now nothing")
+        );
+        let input = |results: &Value| json!({"input": {"safeguard_results": results}});
+        assert!(of(input(&judged), input(&unjudged)).contains("input.safeguard_results"));
     }
 
     const STREAM: &str =
