@@ -36,7 +36,7 @@ const MAX_ERROR: usize = 1 << 20;
 /// A request as one model gets it: made once, asked as often as keys and second attempts allow.
 pub(super) struct Call {
     pub(super) model: Arc<Model>,
-    body: Bytes,
+    pub(super) body: Bytes,
     way: Way,
     /// Where the answer may call web tools.
     origin: Option<Origin>,
@@ -117,13 +117,14 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
-    pub(super) keeping: OnceCell<Rc<Keeping>>,
+    /// Of a conversation that is kept.
+    pub(super) keeping: Option<Rc<Keeping>>,
 }
 
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
-        let Asking { seed, delegated, keeping, .. } = asking;
-        Self { request: request.clone(), seed: *seed, delegated: *delegated, keeping: keeping.clone() }
+        let keeping = asking.keeping.get().cloned();
+        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
     }
 }
 
@@ -182,8 +183,8 @@ impl Call {
             return Ok(Prepared::Local(converted));
         }
         let case = judge::case(worker, asking, request, record);
-        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
+        reply.holds.verdicts = case.is_some();
         let origin = (!reply.served.is_empty()).then(|| Origin::of(reading.bytes(), asking));
         if origin.is_some() {
             reply.holds.rounds = true;
@@ -200,6 +201,14 @@ impl Call {
             case,
             keeping: asking.keeping.get().cloned(),
         }))
+    }
+
+    /// The window of a model whose upstream cuts what does not fit, if it is configured.
+    pub(super) fn cut_at(&self) -> Option<u64> {
+        match &self.way {
+            Way::Converted(reply) if reply.profile.cuts_prompts => reply.context_window,
+            _ => None,
+        }
     }
 
     /// What the end of an answer to it waits for, in that order.

@@ -16,6 +16,8 @@ mod ids;
 mod intake;
 mod judge;
 mod listen;
+mod media;
+mod memo;
 mod messages;
 mod meters;
 mod models;
@@ -34,7 +36,9 @@ mod tests;
 mod threads;
 mod tls;
 mod upstreams;
+mod vision;
 mod whole;
+mod window;
 mod work;
 
 pub use admit::Load;

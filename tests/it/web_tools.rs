@@ -714,3 +714,98 @@ fn the_log_line_and_the_capture() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains("cannot compare") && said.contains("it took 3 rounds with web tools"), "{said}");
 }
+
+/// A thread that the proxy keeps has the searches of its answers in it: the upstream sees the
+/// same of it as of a client that sends its whole history.
+#[test]
+fn a_kept_thread_has_its_searches_in_it() {
+    for stream in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let search = searxng();
+        let up = model(|seen| match results(seen) {
+            0 => {
+                vec![text("I look."), call(0, "web_search", &json!({"query": "rust"})), finish("tool_calls")]
+            }
+            _ => vec![text("Rust is fast."), finish("stop")],
+        });
+        let mut config = searching(&up.base(), Some(&search), None);
+        config.extras.threads = Some(claude_proxy::config::Threads {
+            path: dir.path().join("threads.redb"),
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(1000),
+        });
+        let proxy = Proxy::start(config);
+        let send = |body: &Value| {
+            let body = body.to_string();
+            ask(proxy.addr, "POST", "/v1/messages", &[crate::threads::BETA], body.as_bytes())
+        };
+        let user = |text: &str| json!({"role": "user", "content": text});
+        let mut create = crate::threads::body(None, &json!([user("find it")]), stream);
+        create["tools"] = json!([search_tool()]);
+        let first = message_of(&send(&create));
+        let kinds: Vec<&str> = first["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["type"].as_str().unwrap())
+            .collect();
+        assert!(kinds.contains(&"server_tool_use") && kinds.contains(&"web_search_tool_result"), "{kinds:?}");
+        let next = crate::threads::body(first["id"].as_str(), &json!([user("and?")]), stream);
+        assert_eq!(message_of(&send(&next))["stop_reason"], "end_turn");
+        let mut whole = create.clone();
+        whole.as_object_mut().unwrap().remove("thread");
+        whole["messages"] =
+            json!([user("find it"), {"role": "assistant", "content": first["content"]}, user("and?")]);
+        assert_eq!(message_of(&send(&whole))["stop_reason"], "end_turn");
+        let seen = up.seen();
+        let (kept, sent) = (&seen[seen.len() - 2], &seen[seen.len() - 1]);
+        assert_eq!(String::from_utf8_lossy(&kept.body), String::from_utf8_lossy(&sent.body));
+    }
+}
+
+/// Calls of the client's tools are judged in whichever round they come; ours are not.
+#[test]
+fn calls_of_later_rounds_are_judged() {
+    let search = searxng();
+    let judge = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            let messages = seen.json()["messages"].clone();
+            let prompt = messages.as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+            let nonce = prompt.split_whitespace().nth(1).unwrap();
+            let verdict = json!({"nonce": nonce, "explanation": "It lists.", "decision": "allow"});
+            conn.write(ok(&completion(&verdict.to_string())));
+        }
+    });
+    let up = model(|seen| match results(seen) {
+        0 => vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")],
+        _ => vec![call(0, "Bash", &json!({"command": "ls"})), finish("tool_calls")],
+    });
+    let mut config = searching(&up.base(), Some(&search), None);
+    config::add_model(&mut config, "judge", &judge.base(), "generic");
+    config::rename(&mut config, "judge.example");
+    config.extras.safeguards_model = Some("judge".to_owned());
+    let proxy = Proxy::start(config);
+    for stream in [true, false] {
+        let mut body = request(
+            stream,
+            &json!([search_tool(), {"name": "Bash", "input_schema": {"type": "object"}}]),
+            "q",
+        );
+        body["safeguards"] =
+            json!([{"type": "dangerous_tool_use", "classifier_context": {"v": 1, "live_cwd": "/w"}}]);
+        let answer = ask_for(&proxy, &body);
+        let message = message_of(&answer);
+        assert_eq!(types(&message), ["server_tool_use", "web_search_tool_result", "tool_use"]);
+        let safeguards = if stream {
+            let (events, _) = answer.events();
+            events.iter().find(|e| e["type"] == "message_delta").unwrap()["delta"]["safeguard_results"]
+                .clone()
+        } else {
+            message["safeguard_results"].clone()
+        };
+        let uses = safeguards[0]["status"]["tool_uses"].as_object().unwrap();
+        let id = message["content"][2]["id"].as_str().unwrap();
+        assert_eq!((uses.len(), &uses[id]["outcome"]), (1, &json!("not_flagged")), "{safeguards}");
+    }
+    assert_eq!(judge.seen().len(), 2);
+}

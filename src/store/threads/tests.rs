@@ -458,3 +458,45 @@ fn no_acknowledged_turn_is_lost_in_a_power_failure() {
     }
     assert!(!kept.is_empty(), "no cut came between a sync and its acknowledgement");
 }
+
+/// What a turn costs: `cargo test --lib cost_of_a_turn -- --ignored --nocapture`.
+#[test]
+#[ignore = "tells figures of this disk"]
+fn cost_of_a_turn() {
+    for (size, at_once) in [(3_000, 1), (100_000, 1), (1_000_000, 1), (3_000, 32)] {
+        let dir = tempfile::tempdir().unwrap();
+        let threads = open(dir.path());
+        let mut times: Vec<Duration> = std::thread::scope(|scope| {
+            let client = |n: usize| {
+                let threads = threads.clone();
+                move || {
+                    let me = threads.owner(None);
+                    let question = user(&"x".repeat(size));
+                    let timed = |turn: usize| {
+                        let new = self::turn(me, &format!("msg_{n}_{turn}"), None, &question, "[]");
+                        let began = std::time::Instant::now();
+                        keep(&threads, new);
+                        began.elapsed()
+                    };
+                    (0..2000 / at_once.max(size / 10_000)).map(timed).collect::<Vec<_>>()
+                }
+            };
+            let clients: Vec<_> = (0..at_once).map(|n| scope.spawn(client(n))).collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
+        times.sort();
+        let (half, most) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        eprintln!("{size} bytes, {at_once} at once: {half:?}, 99 % in {most:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let threads = open(dir.path());
+    let me = threads.owner(None);
+    let mut at: Option<At> = None;
+    for n in 0..500 {
+        keep(&threads, turn(me, &format!("msg_{n}"), at.as_ref(), &user(&"x".repeat(2000)), &said("ok")));
+        at = Some(threads.history(me, &format!("msg_{n}"), 9_000_000).unwrap().at);
+    }
+    let began = std::time::Instant::now();
+    let read = threads.history(me, "msg_499", 9_000_000).unwrap().messages.len();
+    eprintln!("a history of 500 turns, {read} bytes: {:?}", began.elapsed());
+}
