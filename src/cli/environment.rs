@@ -12,10 +12,21 @@ use crate::config::{Config, Identity, authority};
 pub(super) const TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
 /// The file of certificates that Claude Code trusts beside the system's.
 const EXTRA_ROOTS: &str = "NODE_EXTRA_CA_CERTS";
+/// Most tokens of an answer.
+const OUTPUT: &str = "CLAUDE_CODE_MAX_OUTPUT_TOKENS";
 /// Stands for a key that is not shown.
 pub(super) const PLACEHOLDER: &str = "<the value of `ak`>";
 /// Claude Code takes models that it does not know to have so many tokens.
 const ASSUMED_WINDOW: u64 = 1_000_000;
+/// It asks such a model for so many tokens, and keeps them, 20,000 at most, and 13,000 more free
+/// of history: it compacts when they are touched.
+const ASSUMED_OUTPUT: u64 = 32_000;
+/// What it keeps free beside an answer.
+const KEPT_FREE: u64 = 13_000;
+/// Below this window hardly anything is left beside its own prompt and what it keeps free.
+const NARROW: u64 = 40_000;
+/// Below this window that leaves a session too little: the answer gets an eighth of it.
+const ROOMY: u64 = 100_000;
 /// The names that Claude Code asks for by itself, and how it is told others.
 const FAMILIES: [(&str, &str); 3] = [
     ("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8"),
@@ -60,13 +71,48 @@ pub(super) fn variables(
     for (variable, name) in FAMILIES {
         vars.push((variable, caught(config, name).unwrap_or(main).to_owned()));
     }
-    let window = config.route(main).and_then(|m| m.spec.context_window);
-    if let Some(window) = window.filter(|w| *w < ASSUMED_WINDOW) {
-        vars.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
-        // For versions before 2.1.331, which do not heed the other.
-        vars.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", window.to_string()));
+    if let Some(model) = config.route(main) {
+        vars.extend(size(model.spec.context_window, model.spec.max_output_tokens));
     }
     Ok(vars)
+}
+
+/// What tells Claude Code the size of a model, and of its answers.
+fn size(window: Option<u64>, most: Option<u64>) -> Vec<Var> {
+    let mut vars = Vec::new();
+    let window = window.filter(|w| *w < ASSUMED_WINDOW);
+    if let Some(window) = window {
+        vars.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", window.to_string()));
+        // Else its default model counts as one of 1,000,000, whatever the other says.
+        vars.push(("CLAUDE_CODE_DISABLE_1M_CONTEXT", "1".to_owned()));
+        // For versions before 2.1.331, which do not heed the first.
+        vars.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", window.to_string()));
+    }
+    let fitting = window.filter(|w| *w < ROOMY).map(|w| (w / 8).max(1));
+    let output = [most, fitting].into_iter().flatten().min().filter(|n| *n < ASSUMED_OUTPUT);
+    // Whoever has chosen one may keep it.
+    if let Some(output) = output
+        && std::env::var_os(OUTPUT).is_none_or(|set| set.is_empty())
+    {
+        vars.push((OUTPUT, output.to_string()));
+    }
+    vars
+}
+
+/// What to say of the model that a session begins with, if anything.
+pub(super) fn note(config: &Config, asked: Option<&str>) -> Option<String> {
+    let main = main_model(config, asked).ok()??;
+    narrow(config.route(main)?.spec.context_window?)
+}
+
+/// Said of a window in which Claude Code hardly has room to work.
+pub(super) fn narrow(window: u64) -> Option<String> {
+    (window < NARROW).then(|| {
+        format!(
+            "A context window of {window} tokens is small for Claude Code: its own prompt and tools are some 12,000, and it keeps {} free, so that it compacts often; `--tools Bash,Edit,Read` makes its prompt smaller",
+            KEPT_FREE + window / 8
+        )
+    })
 }
 
 /// The model id that a name leads to by itself or by an alias, not by default.
@@ -195,6 +241,7 @@ mod tests {
                 "export ANTHROPIC_DEFAULT_SONNET_MODEL='org/glm 5'",
                 "export ANTHROPIC_DEFAULT_HAIKU_MODEL='org/glm 5'",
                 "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=128000",
+                "export CLAUDE_CODE_DISABLE_1M_CONTEXT=1",
                 "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=128000",
             ]
         );
@@ -219,7 +266,29 @@ mod tests {
         );
         let told = lines(&config, Some("small"));
         assert_eq!(told[2..4], ["export ANTHROPIC_MODEL=small", "export ANTHROPIC_DEFAULT_OPUS_MODEL=small"]);
-        assert_eq!(told.last().unwrap(), "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=64000");
+        assert_eq!(
+            told[6..],
+            [
+                "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=64000",
+                "export CLAUDE_CODE_DISABLE_1M_CONTEXT=1",
+                "export CLAUDE_CODE_AUTO_COMPACT_WINDOW=64000",
+                "export CLAUDE_CODE_MAX_OUTPUT_TOKENS=8000",
+            ]
+        );
+    }
+
+    #[test]
+    fn answers_are_as_long_as_model_and_window_allow() {
+        let output = |window, most| {
+            let vars = size(window, most);
+            vars.into_iter().find(|(name, _)| *name == OUTPUT).map(|(_, value)| value.parse::<u64>().unwrap())
+        };
+        assert_eq!(output(Some(32_768), None), Some(4096));
+        assert_eq!(output(Some(64_000), Some(4000)), Some(4000));
+        assert_eq!(output(Some(200_000), Some(8192)), Some(8192));
+        assert_eq!(output(None, Some(8192)), Some(8192));
+        assert_eq!((output(Some(200_000), Some(65_536)), output(None, None)), (None, None));
+        assert_eq!(size(Some(1_048_576), None), []);
     }
 
     #[test]

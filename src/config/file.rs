@@ -220,7 +220,7 @@ shape! {
         optional remote_id: String => {"minLength": 1},
         /// A larger `max_tokens` is lowered to it.
         optional max_output_tokens: u64 => {"minimum": 1},
-        /// In tokens. Reported by `/v1/models` and used in errors about overflow.
+        /// In tokens, prompt and answer together. `max_tokens` is lowered to what the prompt leaves of it. Told to Claude Code by `run` and `env`, reported by `/v1/models`, used in errors about overflow.
         optional context_window: u64 => {"minimum": 1},
         /// False: images become a text placeholder. By profile if not set.
         optional vision: bool,

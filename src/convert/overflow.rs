@@ -89,6 +89,12 @@ static PATTERNS: LazyLock<[Vec<Regex>; 4]> = LazyLock::new(|| {
         .map(|list| list.iter().filter_map(|p| Regex::new(&format!("(?i){p}")).ok()).collect())
 });
 
+/// The words on which Claude Code compacts. It cuts by the difference where it has to compact more
+/// than once.
+pub fn too_long(prompt: u64, window: u64) -> String {
+    format!("prompt is too long: {prompt} tokens > {window} maximum")
+}
+
 /// The message for the client, if the error is an overflow.
 pub(super) fn reword(
     message: &str,
@@ -115,7 +121,7 @@ pub(super) fn reword(
         return Some(message.to_owned());
     }
     if let Some((prompt, limit)) = structured(body) {
-        return Some(format!("prompt is too long: {prompt} tokens > {limit} maximum"));
+        return Some(too_long(prompt, limit));
     }
     let [limit, prompt, output, total] = &*PATTERNS;
     let number = |patterns: &[Regex]| {
@@ -123,19 +129,15 @@ pub(super) fn reword(
     };
     let (limit, prompt, output, total) = (number(limit), number(prompt), number(output), number(total));
     match (limit, prompt.or(total)) {
-        (Some(limit), Some(size)) if size > limit && prompt.is_some() => {
-            Some(format!("prompt is too long: {size} tokens > {limit} maximum"))
-        }
+        (Some(limit), Some(size)) if size > limit && prompt.is_some() => Some(too_long(size, limit)),
         (Some(limit), _) if prompt.is_some_and(|p| p <= limit) && output.is_some() => {
             let (prompt, output) = (prompt.unwrap_or_default(), output.unwrap_or_default());
             Some(format!(
                 "input length and `max_tokens` exceed context limit: {prompt} + {output} > {limit}, decrease input length or `max_tokens` and try again"
             ))
         }
-        (Some(limit), Some(size)) if size > limit => {
-            Some(format!("prompt is too long: {size} tokens > {limit} maximum"))
-        }
-        _ => Some(without_numbers(message, context)),
+        (Some(limit), Some(size)) if size > limit => Some(too_long(size, limit)),
+        _ => Some(without_numbers(message, limit, context)),
     }
 }
 
@@ -145,12 +147,13 @@ fn structured(body: Option<&Value>) -> Option<(u64, u64)> {
     Some((error["n_prompt_tokens"].as_u64()?, error["n_ctx"].as_u64()?))
 }
 
-/// The configuration may know the window, and the request its size.
-fn without_numbers(message: &str, context: Option<&ReplyContext>) -> String {
-    if let Some((estimate, window)) = context.and_then(|c| Some((c.input_estimate, c.context_window?)))
+/// The upstream or the configuration may know the window, and the request its size.
+fn without_numbers(message: &str, limit: Option<u64>, context: Option<&ReplyContext>) -> String {
+    if let Some((estimate, window)) =
+        context.and_then(|c| Some((c.input_estimate, limit.or(c.context_window)?)))
         && estimate > window
     {
-        return format!("prompt is too long: {estimate} tokens > {window} maximum");
+        return too_long(estimate, window);
     }
     if message.to_lowercase().starts_with("prompt is too long") {
         return message.to_owned();
@@ -247,5 +250,21 @@ mod tests {
             None
         );
         assert_eq!(reword("Invalid schema", "invalid_request_error", None, None), None);
+    }
+
+    #[test]
+    fn what_the_upstream_leaves_out_is_known_here() {
+        let body = br#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"q"}]}"#;
+        let request = crate::wire::anthropic::Request::parse(body).unwrap();
+        let profile = super::super::Profile::named("generic").unwrap();
+        let spec = super::super::ModelSpec { context_window: Some(100_000), ..Default::default() };
+        let mut context = super::super::request(&request, profile, &spec).unwrap().reply;
+        context.input_estimate = 120_000;
+        let told = |message| reword(message, "1261", None, Some(&context)).unwrap();
+        assert_eq!(told("Prompt exceeds max length"), too_long(120_000, 100_000));
+        assert_eq!(told("Range of input length should be [1, 98304]"), too_long(120_000, 98_304));
+        // The estimate says that it fits: it is wrong, and not repeated.
+        let larger = "Range of input length should be [1, 129024]";
+        assert_eq!(told(larger), format!("prompt is too long: {larger}"));
     }
 }

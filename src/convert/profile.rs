@@ -76,6 +76,9 @@ pub struct Profile {
     pub extra: Map<String, Value>,
     /// Whole answers are fetched as streams too: this server notices only there that a client left.
     pub always_stream: bool,
+    /// What does not fit into the context is cut out of the prompt, and the rest is answered as if
+    /// that were all (Ollama, unless its engine for the model refuses it).
+    pub cuts_prompts: bool,
 }
 
 macro_rules! choices {

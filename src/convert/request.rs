@@ -10,6 +10,7 @@ use super::messages::{Messages, Stats};
 use super::profile::{Echo, JsonSchemaSupport, Profile, SchemaDialect};
 use super::reasoning::Wish;
 use super::reply::ReplyContext;
+use super::room::Asked;
 use super::schema;
 use super::text::{Text, write_joined};
 use super::tools::{Names, Offer};
@@ -25,7 +26,8 @@ pub struct ModelSpec {
     pub remote_id: String,
     /// A larger `max_tokens` is lowered to it.
     pub max_output_tokens: Option<u64>,
-    /// Size of the context in tokens; used in overflow errors.
+    /// Size of the context in tokens: `max_tokens` is lowered to what a prompt leaves of it. Told in
+    /// overflow errors.
     pub context_window: Option<u64>,
     /// False: images become a placeholder. None: as the profile says.
     pub vision: Option<bool>,
@@ -84,7 +86,11 @@ pub fn request(
         stats = messages(request, profile, model, served, (&mut names, &mut losses), out);
     });
     let max_tokens = max_tokens(request, model, &mut losses);
-    body.field(profile.max_tokens_field.as_str(), |out| write_u64(max_tokens, out));
+    let mut asked = Asked { tokens: max_tokens, end: None };
+    body.field(profile.max_tokens_field.as_str(), |out| {
+        write_u64(max_tokens, out);
+        asked.end = Some(out.len());
+    });
     if upstream_streams {
         body.field("stream", |out| out.extend_from_slice(b"true"));
         if profile.stream_usage {
@@ -118,9 +124,14 @@ pub fn request(
     for (name, value) in &profile.extra {
         body.field(name, |out| out.extend_from_slice(value.to_string().as_bytes()));
     }
-    let body = body.finish();
+    let mut body = body.finish();
 
     let text_bytes = body.len().saturating_sub(stats.media_bytes) as u64;
+    let input_estimate = super::count::estimate(text_bytes, stats.media);
+    let fit = model.context_window.and_then(|window| asked.fit(input_estimate, window, &mut body));
+    if fit.is_some() {
+        losses.add(|| "max_tokens".into(), "degraded:max_tokens");
+    }
     let reply = ReplyContext {
         model: request.model.clone().into_owned(),
         profile,
@@ -134,8 +145,8 @@ pub fn request(
         sources: if served.is_empty() { Vec::new() } else { web::sources(request) },
         holds: Holds::default(),
         resumed: None,
-        input_estimate: super::count::estimate(text_bytes, stats.media),
-        max_tokens,
+        input_estimate,
+        max_tokens: fit.unwrap_or(max_tokens),
         context_window: model.context_window,
         seed: 0,
         record: false,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::app::Worker;
 use super::attempt::{Asking, Call, Prepared};
 use super::reading::Reading;
+use super::window;
 use crate::config::Model;
 use crate::convert::Losses;
 use crate::observe::Record;
@@ -21,7 +22,27 @@ struct Adapted {
 
 /// As [`Call::prepare`], after what `model` cannot take was replaced where the configuration has
 /// something to put there.
+///
+/// # Errors
+/// As [`Call::prepare`] and [`window::check`].
 pub(super) async fn prepare(
+    worker: &Rc<Worker>,
+    asking: &Asking<'_>,
+    reading: &mut Reading<'_>,
+    model: &Arc<Model>,
+    record: &mut Record,
+) -> Result<Prepared, ApiError> {
+    let prepared = fitting(worker, asking, reading, model, record).await?;
+    if let Prepared::Call(call) = &prepared
+        && call.cut_at().is_some()
+    {
+        // Rare, and large.
+        Box::pin(window::check(worker, call)).await?;
+    }
+    Ok(prepared)
+}
+
+async fn fitting(
     worker: &Rc<Worker>,
     asking: &Asking<'_>,
     reading: &mut Reading<'_>,

@@ -36,7 +36,7 @@ const MAX_ERROR: usize = 1 << 20;
 /// A request as one model gets it: made once, asked as often as keys and second attempts allow.
 pub(super) struct Call {
     pub(super) model: Arc<Model>,
-    body: Bytes,
+    pub(super) body: Bytes,
     way: Way,
     /// Where the answer may call web tools.
     origin: Option<Origin>,
@@ -200,6 +200,14 @@ impl Call {
             case,
             keeping: asking.keeping.get().cloned(),
         }))
+    }
+
+    /// The window of a model whose upstream cuts what does not fit, if it is configured.
+    pub(super) fn cut_at(&self) -> Option<u64> {
+        match &self.way {
+            Way::Converted(reply) if reply.profile.cuts_prompts => reply.context_window,
+            _ => None,
+        }
     }
 
     /// What the end of an answer to it waits for, in that order.

@@ -5,12 +5,13 @@ use std::thread;
 
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::app::Worker;
 use super::reply::{Refusal, json};
 use super::{intake, models, threads};
-use crate::convert::count::{Known, count_tokens};
+use crate::convert::count::{self, Counted, Known, count_tokens};
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
 use crate::wire::json::write_u64;
 
@@ -29,6 +30,27 @@ impl Default for Counting {
     }
 }
 
+impl Counting {
+    /// Counts in a thread of its own, when it is its turn.
+    async fn run<T: Send + 'static>(
+        self: Arc<Self>,
+        count: impl FnOnce(&Known) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = self.turns.acquire().await;
+        let known = Arc::clone(&self);
+        let counted = web::block(move || count(&known.known)).await;
+        drop(turn);
+        counted.map_err(|_| {
+            ApiError::new(500, ErrorKind::Api, "internal error while counting: please report it")
+        })?
+    }
+
+    /// What a converted request counts.
+    pub(super) async fn body(self: Arc<Self>, body: Bytes) -> Result<Counted, ApiError> {
+        self.run(move |known| count::count(&body, known, &mut thread::yield_now)).await
+    }
+}
+
 pub(super) async fn count(
     worker: &Worker,
     request: &HttpRequest,
@@ -42,18 +64,13 @@ pub(super) async fn count(
         None => None,
     };
     let bytes = whole.map_or(bytes, |(whole, _)| whole);
-    let turn = worker.counting.turns.acquire().await;
-    let (config, counting) = (Arc::clone(&worker.config), Arc::clone(&worker.counting));
-    let counted = web::block(move || {
+    let config = Arc::clone(&worker.config);
+    let count = move |known: &Known| {
         let request = Request::parse_for_count(&bytes)?;
         let model = config.route(&request.model).ok_or_else(|| models::unknown(&config, &request.model))?;
-        count_tokens(&request, model.profile, &model.spec, &counting.known, &mut thread::yield_now)
-    })
-    .await;
-    drop(turn);
-    let tokens = counted.map_err(|_| {
-        ApiError::new(500, ErrorKind::Api, "internal error while counting: please report it")
-    })??;
+        count_tokens(&request, model.profile, &model.spec, known, &mut thread::yield_now)
+    };
+    let tokens = Arc::clone(&worker.counting).run(count).await?;
     let mut body = b"{\"input_tokens\":".to_vec();
     write_u64(tokens, &mut body);
     body.push(b'}');

@@ -63,6 +63,7 @@ pub(super) struct Judge {
     found: Vec<(String, Option<Verdict>)>,
     /// From when all calls are here.
     until: Option<Pin<Box<Sleep>>>,
+    told: bool,
 }
 
 impl Judge {
@@ -81,6 +82,7 @@ impl Judge {
             running: FuturesUnordered::new(),
             found: Vec::new(),
             until: None,
+            told: false,
         })
     }
 
@@ -132,9 +134,10 @@ impl Judge {
     }
 
     /// Says what was found; where that is nothing, `otherwise`.
-    fn tell(&mut self, otherwise: Reason) -> String {
+    fn tell(&self, otherwise: Reason) -> String {
         let none = Verdict::Unavailable(otherwise);
-        results(self.found.iter().map(|(id, found)| (id.as_str(), found.as_ref().unwrap_or(&none))))
+        let found = self.found.iter().map(|(id, found)| (id.as_str(), found.as_ref().unwrap_or(&none)));
+        results(found.inspect(|(_, verdict)| self.worker.metrics.judged(verdict.as_str())))
     }
 }
 
@@ -151,6 +154,9 @@ impl Work for Judge {
             self.find(at, verdict);
             self.ask();
         }
+        if self.told {
+            return Poll::Ready(Ok(()));
+        }
         if !turn.closing {
             return Poll::Pending;
         }
@@ -164,6 +170,7 @@ impl Work for Judge {
         self.waiting.clear();
         let told = self.tell(Reason::Timeout);
         turn.end.judged(told);
+        self.told = true;
         Poll::Ready(Ok(()))
     }
 }

@@ -35,6 +35,7 @@ mod threads;
 mod tls;
 mod upstreams;
 mod whole;
+mod window;
 mod work;
 
 pub use admit::Load;

@@ -2,8 +2,9 @@
 //! page says of itself; else UTF-8, and Windows-1252 for what is not UTF-8.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
-use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
-use html5gum::{Span, Tokenizer};
+use html5gum::emitters::callback::CallbackEvent;
+
+use super::html::events;
 
 /// How much of a page is looked through for what it says of itself, in bytes.
 const LOOKED: usize = 4096;
@@ -32,27 +33,25 @@ fn looks_like_utf8(bytes: &[u8]) -> bool {
 /// `<meta charset=x>`, or `<meta http-equiv=content-type content="text/html; charset=x">`.
 fn declared(start: &[u8]) -> Option<&'static Encoding> {
     let (mut in_meta, mut attribute) = (false, Vec::new());
-    let mut emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| {
+    let found = events(start, |event| {
         match event {
-            CallbackEvent::OpenStartTag { name } => in_meta = name == b"meta",
+            CallbackEvent::OpenStartTag { name } => in_meta = *name == b"meta",
             CallbackEvent::AttributeName { name } => {
                 attribute.clear();
                 attribute.extend_from_slice(name.get(..16).unwrap_or(name));
             }
-            CallbackEvent::AttributeValue { value } if in_meta => {
-                return match &*attribute {
-                    b"charset" => Encoding::for_label(value),
-                    b"content" => charset(std::str::from_utf8(value).ok()?)
-                        .and_then(|l| Encoding::for_label(l.as_bytes())),
-                    _ => None,
-                };
-            }
+            CallbackEvent::AttributeValue { value } if in_meta => match &*attribute {
+                b"charset" => return Encoding::for_label(value),
+                b"content" => {
+                    return charset(std::str::from_utf8(value).ok()?)
+                        .and_then(|label| Encoding::for_label(label.as_bytes()));
+                }
+                _ => {}
+            },
             _ => {}
         }
         None
-    });
-    emitter.naively_switch_states(true);
-    let found = Tokenizer::new_with_emitter(start, emitter).next().and_then(Result::ok)?;
+    })?;
     // Who could read this far did not read UTF-16.
     Some(if found == UTF_16BE || found == UTF_16LE { UTF_8 } else { found })
 }

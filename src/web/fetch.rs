@@ -55,7 +55,7 @@ impl Fetcher {
         let until = Instant::now() + self.within;
         let page = async {
             let _slot = self.slots.acquire().await;
-            let (target, answer) = self.arrive(target, &domains, until).await?;
+            let (target, answer) = self.arrive(target, &domains).await?;
             self.page(target, answer, asked).await
         };
         timeout_at(until, page).await.unwrap_or_else(|_| {
@@ -65,16 +65,11 @@ impl Fetcher {
     }
 
     /// The answer that is no redirect, and where it was.
-    async fn arrive(
-        &self,
-        mut target: Target,
-        domains: &Domains,
-        until: Instant,
-    ) -> Result<(Target, Answer), WebError> {
+    async fn arrive(&self, mut target: Target, domains: &Domains) -> Result<(Target, Answer), WebError> {
         for _ in 0..=REDIRECTS {
             let route = route(&target, &self.resolver, &self.proxies).await?;
-            let left = until.saturating_duration_since(Instant::now());
-            let limits = Limits { connect: self.connect.min(left), answer: left };
+            // The whole is bounded by the caller.
+            let limits = Limits { connect: self.connect, answer: self.within };
             let answer = self.visitor.get(target.asked().as_str(), route, ACCEPT, limits).await;
             let answer = answer.map_err(|fault| WebError::unreached(&fault))?;
             tracing::debug!(host = target.host, port = target.port, status = answer.status, "fetched");

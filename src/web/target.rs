@@ -152,6 +152,10 @@ fn is_usual(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Result<Target, WebError> {
@@ -304,6 +308,61 @@ mod tests {
             (&"x".repeat(MAX_URL + 1), Code::UrlNotAccessible),
         ] {
             assert_eq!(follow(to), Err(code), "{to}");
+        }
+    }
+
+    /// One number of an address, as decimal, hexadecimal or octal.
+    fn part(number: u32, base: u8, upper: bool) -> String {
+        match (base % 3, upper) {
+            (0, _) => number.to_string(),
+            (1, true) => format!("0X{number:X}"),
+            (1, false) => format!("0x{number:x}"),
+            _ => format!("0{number:o}"),
+        }
+    }
+
+    /// All that `inet_aton` and browsers read as an IPv4 address: one to four numbers, each in one
+    /// of three bases, the last of which fills the rest.
+    fn spellings() -> impl Strategy<Value = (Ipv4Addr, String)> {
+        let bases = prop::array::uniform4((any::<u8>(), any::<bool>()));
+        (any::<u32>(), 1usize..=4, bases, any::<bool>()).prop_map(|(bits, parts, bases, dot)| {
+            let octets = bits.to_be_bytes().map(u32::from);
+            let rest = if parts == 1 { bits } else { bits & (u32::MAX >> (8 * (parts - 1))) };
+            let mut numbers = octets[..parts - 1].to_vec();
+            numbers.push(rest);
+            let numbers = numbers.iter().zip(bases).map(|(n, (base, upper))| part(*n, base, upper));
+            let text = numbers.collect::<Vec<_>>().join(".") + if dot { "." } else { "" };
+            (Ipv4Addr::from_bits(bits), text)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_hides_an_address((address, text) in spellings(), port in 1024u16.., path in "[/?#][!-~]{0,20}") {
+            let found = Target::read(
+                &format!("http://{text}:{port}{path}"),
+                &Listed::new(&[format!("{address}:{port}")]),
+                &Domains::default(),
+            );
+            let found = found.unwrap();
+            prop_assert_eq!(found.address, Some(IpAddr::V4(address)), "{}", text);
+            prop_assert!(found.listed && found.port == port);
+        }
+
+        /// What passes has a host that a resolver is asked for, or an address, and nothing else that
+        /// could be taken for another.
+        #[test]
+        fn any_text(text in "(https?:)?[/\\\\]{0,3}([a-z0-9.@:%\\[\\]\t_~é。①-]{0,12}[/?#:@\\\\.]?){0,5}") {
+            if let Ok(target) = read(&text) {
+                let url = target.asked();
+                prop_assert!(["http", "https"].contains(&url.scheme()) && url.username().is_empty());
+                prop_assert!(is_usual(target.port) && !target.listed);
+                let parsed = target.host.parse::<IpAddr>().ok();
+                prop_assert_eq!(target.address, parsed, "{}", target.host);
+                // Whoever reads what is sent reads the same.
+                let again = Target::read(url.as_str(), &Listed::default(), &Domains::default()).unwrap();
+                prop_assert_eq!((again.host, again.port, again.address), (target.host, target.port, target.address));
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from stage import SCENARIOS, Stage, binary  # noqa: E402
-import auto_mode, content, errors, overflow, settings, streams, tools, web  # noqa: E401, E402, F401
+import auto_mode, compaction, content, errors, overflow, settings, streams, tools, web  # noqa: E401, E402, F401
 
 
 def play(name: str, claude: str, show: bool) -> tuple[str, float, str]:

@@ -121,6 +121,10 @@ class Stage:
     def __exit__(self, *exc) -> None:
         self._exit.close()
 
+    def enter(self, context):
+        """Something else that ends with the scenario."""
+        return self._exit.enter_context(context)
+
     def file(self, name: str, content: str | bytes) -> str:
         path = Path(self.work) / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -428,7 +428,7 @@ fn profiles_are_recognised() {
                 body.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
                 Some((200, headers, body.to_string()))
             }
-            "other" if seen.path == "/props" => {
+            "other" if seen.path == "/props?model=m" => {
                 ok(&json!({"default_generation_settings": {"n_ctx": 2048}, "total_slots": 2}))
             }
             _ => good(seen),
@@ -454,6 +454,52 @@ fn profiles_are_recognised() {
     ] {
         assert_eq!(told(json!({"data": []}), "", answer).0, profile);
     }
+}
+
+#[test]
+fn windows_are_found() {
+    // The list of models, what else the server answers at another address, and what follows.
+    let suggest = |entry: Value, own: Option<(&'static str, Value)>, config: Value| {
+        let upstream = Upstream::start(move |seen| match (probe(seen), &own) {
+            (_, Some((path, answer))) if seen.path == *path => ok(answer),
+            ("list", _) if seen.path == "/v1/models" => ok(&json!({"data": [entry]})),
+            _ => good(seen),
+        });
+        let mut model = json!({"id": "m"});
+        model.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        let done = dir(&format!("{}/v1", upstream.url()), &json!({"models": [model]}));
+        done.run("ping-upstream m --json").exits(0).json()["pings"][0]["suggest"]["model"].clone()
+    };
+    let none = || json!({});
+    let openrouter = || {
+        json!({"id": "m", "context_length": 262_144,
+            "top_provider": {"context_length": 131_072, "max_completion_tokens": 16_384}})
+    };
+    assert_eq!(
+        suggest(openrouter(), None, none()),
+        json!({"context_window": 131_072, "max_output_tokens": 16_384})
+    );
+    // What is configured smaller is meant so.
+    let small = json!({"context_window": 32_768, "max_output_tokens": 4096});
+    assert_eq!(suggest(openrouter(), None, small), json!({}));
+    let large = json!({"context_window": 200_000, "max_output_tokens": 4096});
+    assert_eq!(suggest(openrouter(), None, large), json!({"context_window": 131_072}));
+    // Ollama: what the model was trained for is not what it runs with.
+    let ollama = |id: &str| json!({"id": id, "owned_by": "library", "context_length": 262_144});
+    let running = json!({"models": [{"name": "m:latest", "model": "m:latest", "context_length": 4096}]});
+    assert_eq!(suggest(ollama("m:latest"), Some(("/api/ps", running)), none())["context_window"], 4096);
+    assert_eq!(suggest(ollama("m"), None, none()).get("context_window"), None);
+    // LM Studio, older and newer.
+    let lm_studio = || json!({"id": "m", "object": "model", "owned_by": "organization_owner"});
+    let v0 = json!({"data": [{"id": "m", "state": "loaded", "max_context_length": 262_144, "loaded_context_length": 8192}]});
+    assert_eq!(suggest(lm_studio(), Some(("/api/v0/models", v0)), none()), json!({"context_window": 8192}));
+    let v1 = json!({"models": [{"key": "m", "max_context_length": 262_144,
+        "loaded_instances": [{"id": "m", "config": {"context_length": 16_384}}]}]});
+    assert_eq!(suggest(lm_studio(), Some(("/api/v1/models", v1)), none()), json!({"context_window": 16_384}));
+    // llama.cpp: the size of a slot, not of the model, nor of all slots.
+    let llama = json!({"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 65_536, "n_ctx_train": 262_144}});
+    let props = json!({"default_generation_settings": {"n_ctx": 32_768}, "total_slots": 2});
+    assert_eq!(suggest(llama, Some(("/props?model=m", props)), none())["context_window"], 32_768);
 }
 
 #[test]

@@ -55,13 +55,13 @@ def call(id, name, arguments) -> dict:
 
 
 def whole(text=None, calls=(), finish=None, use=None, **message) -> Answer:
-    """A chat.completion."""
+    """A chat.completion; `use=False`: it tells no usage."""
     msg = {"role": "assistant", "content": text, **message}
     if calls:
         msg["tool_calls"] = list(calls)
     body = {"id": "chatcmpl-t", "object": "chat.completion", "created": 1, "model": "served",
             "choices": [{"index": 0, "message": msg, "finish_reason": finish or ("tool_calls" if calls else "stop")}],
-            "usage": use or usage()}
+            **({} if use is False else {"usage": use or usage()})}
     return Answer(headers={"content-type": "application/json"}, parts=[json.dumps(body).encode()])
 
 
@@ -88,7 +88,8 @@ def stream(*items, text=None, calls=(), finish=None, use=None, pause=0.0, end="c
     parts = [sse(chunk(d)) for d in deltas]
     if done:
         parts.append(sse(chunk({}, finish or ("tool_calls" if calls else "stop"))))
-        parts.append(sse({**chunk({}), "choices": [], "usage": use or usage()}))
+        if use is not False:
+            parts.append(sse({**chunk({}), "choices": [], "usage": use or usage()}))
         parts.append(b"data: [DONE]\n\n")
     return Answer(headers={"content-type": "text/event-stream"}, parts=parts, pause=pause, end=end)
 

@@ -604,6 +604,8 @@ fn what_it_costs_is_told_apart() {
     let tokens =
         |kind| metrics.sum("claude_proxy_side_tokens_total", &[("purpose", "safeguards"), ("kind", kind)]);
     assert_eq!((tokens("input"), tokens("output")), (28, 12));
+    let found = |verdict| metrics.sum("claude_proxy_verdicts_total", &[("verdict", verdict)]);
+    assert_eq!((found("not_flagged"), found("flagged"), found("unavailable")), (2, 2, 2));
     assert_eq!(metrics.sum("claude_proxy_tokens_total", &[("model", "judge")]), 0);
     assert_eq!(metrics.sum("claude_proxy_requests_total", &[]), 2);
 }

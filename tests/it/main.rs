@@ -64,4 +64,6 @@ mod stream;
 mod threads;
 mod threads_kill;
 mod timeouts;
+mod web;
 mod web_tools;
+mod window;

@@ -1,43 +1,11 @@
 //! R23: only configured upstreams are contacted. What a request or an answer names is passed on
 //! as text, and never fetched; a redirect is a fault.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use serde_json::json;
 
 use crate::support::program::Program;
 use crate::support::upstream::{http, ok};
 use crate::support::*;
-
-/// A place where nobody may come.
-struct Canary {
-    base: String,
-    visits: Arc<AtomicUsize>,
-}
-
-impl Canary {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let visits = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&visits);
-        std::thread::spawn(move || {
-            for visitor in listener.incoming() {
-                count.fetch_add(1, Ordering::SeqCst);
-                drop(visitor);
-            }
-        });
-        Self { base, visits }
-    }
-
-    fn assert_alone(&self) {
-        // Whoever comes late comes within this.
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        assert_eq!(self.visits.load(Ordering::SeqCst), 0, "somebody came");
-    }
-}
 
 #[test]
 fn images_and_documents_are_named_and_not_fetched() {

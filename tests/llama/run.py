@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """llama.cpp's own server behind the proxy; the official SDK and Claude Code before it.
 
-usage: run.py tiny=URL multi=URL think=URL [claude=EXECUTABLE]          the binary: $CLAUDE_PROXY_BIN
-(tests/upstreams/run_llama_server.sh starts the servers; `think` has to have room for Claude Code's prompt)
+usage: run.py tiny=URL multi=URL think=URL small=URL [claude=EXECUTABLE]          the binary: $CLAUDE_PROXY_BIN
+(tests/upstreams/run_llama_server.sh starts the servers; `think` has to have room for Claude Code's prompt, `small` is the same
+model with one slot of 32,768 tokens)
 """
 from __future__ import annotations
 
@@ -184,6 +185,41 @@ def claude_code(client):
     assert {"thinking", "tool_use", "tool_result", "text"} <= set(kinds) and result["usage"]["output_tokens"] > 3, kinds
 
 
+def claude_code_compacts(_client):
+    """A session in a context of 32,768 tokens, as `init` finds it: it compacts before the server has to refuse anything."""
+    with tempfile.TemporaryDirectory(prefix="claude-code-") as home:
+        home = Path(home)
+        config, log = home / "config.json", home / "proxy.log"
+        env = {"PATH": os.environ["PATH"], "HOME": str(home), "IS_SANDBOX": "1", "CLAUDE_CODE_SIMPLE": "1",
+               "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+
+        def proxy(*args: str) -> str:
+            done = subprocess.run([binary(), "--config", str(config), *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=300, cwd=home, env=env)
+            assert done.returncode == 0, done
+            return done.stdout
+        proxy("init", "--provider", ARGS["small"], "--model", "think")
+        assert json.loads(config.read_text())["providers"][0]["models"] == [{"id": "think", "context_window": 32768}], config.read_text()
+
+        def turn(words: int, *args: str) -> tuple[dict, list]:
+            lines = [json.loads(line) for line in proxy(
+                "run", "--log-file", str(log), "--", os.path.abspath(ARGS["claude"]), "-p", f"{words} words: " + "abc def " * (words // 2),
+                "--permission-mode", "bypassPermissions", "--output-format", "stream-json", "--verbose", *args).splitlines()]
+            result = next(line for line in lines if line["type"] == "result")
+            assert not result["is_error"] and result["result"] == SAID, result
+            assert result["modelUsage"]["think"]["contextWindow"] == 32768, result
+            return result, [line["compact_metadata"]["trigger"] for line in lines if line.get("subtype") == "compact_boundary"]
+        result, compacted = turn(2000)
+        for _ in range(5):
+            assert not compacted, "it compacts at once"
+            result, compacted = turn(1200, "--resume", result["session_id"])
+            if compacted:
+                break
+        assert compacted == ["auto"], result
+        statuses = [line.split("status=")[1].split()[0] for line in log.read_text().splitlines() if "status=" in line]
+        assert len(statuses) > 4 and set(statuses) == {"200"}, log.read_text()[-3000:]
+
+
 def ping(_client):
     """What `ping-upstream` finds out about this server when it is told nothing, and that its advice is then enough."""
     def run(models: dict, *args: str, **provider_keys):
@@ -217,7 +253,7 @@ def main() -> int:
     providers = [{**provider(ARGS[m], {"id": m}, profile="llamacpp"), "api_key": ""} for m in ("tiny", "multi", "think")]
     with Proxy({"ak": KEY, "providers": providers}) as proxy, \
             anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0, timeout=120) as client:
-        return run([*CHECKS, *([claude_code] if "claude" in ARGS else [])], client, told=(AssertionError, anthropic.APIError))
+        return run([*CHECKS, *([claude_code, claude_code_compacts] if "claude" in ARGS else [])], client, told=(AssertionError, anthropic.APIError))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ Examples:
 
 The command gets ANTHROPIC_BASE_URL, ANTHROPIC_AUTH_TOKEN (a key made for this run),
 ANTHROPIC_MODEL, ANTHROPIC_DEFAULT_OPUS_MODEL, _SONNET_MODEL and _HAIKU_MODEL; where the model's
-context_window is configured CLAUDE_CODE_MAX_CONTEXT_TOKENS and CLAUDE_CODE_AUTO_COMPACT_WINDOW.
+context_window is configured CLAUDE_CODE_MAX_CONTEXT_TOKENS, CLAUDE_CODE_DISABLE_1M_CONTEXT and
+CLAUDE_CODE_AUTO_COMPACT_WINDOW; where answers have to be short CLAUDE_CODE_MAX_OUTPUT_TOKENS.
 ANTHROPIC_API_KEY and what would lead Claude Code elsewhere are taken away.
 
 Exit codes: that of the command, 128+N if signal N ended it, 127 if there is no such command,

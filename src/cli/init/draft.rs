@@ -34,6 +34,7 @@ pub(super) struct Draft {
     /// The name that clients use.
     pub(super) id: String,
     pub(super) context_window: Option<u64>,
+    pub(super) max_output_tokens: Option<u64>,
 }
 
 impl Draft {
@@ -82,6 +83,9 @@ impl Draft {
         }
         if let Some(window) = self.context_window {
             model.insert("context_window".to_owned(), window.into());
+        }
+        if let Some(most) = self.max_output_tokens {
+            model.insert("max_output_tokens".to_owned(), most.into());
         }
         let mut provider = Map::new();
         if let Some(name) = &self.name {

@@ -13,8 +13,8 @@ use anyhow::{Context as _, bail};
 use super::args::{EnvShell, GlobalArgs, InitArgs};
 use super::exit::UsageError;
 use super::output::{BOLD, CYAN};
-use super::remote::{self, Listed, Listing};
-use super::{Exit, Printer, ping, progress, tidy};
+use super::remote::{self, Listed, Listing, Server};
+use super::{Exit, Printer, environment, ping, progress, tidy};
 use crate::config::{self, Config, Finding, Severity};
 use crate::convert::Profile;
 use crate::upstream::Limits;
@@ -52,16 +52,26 @@ fn init(args: &InitArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::
     }
     let Some(mut draft) = begin(args, prompts.as_ref(), printer)? else { return Ok(demo(printer)) };
     let wanted = actix_web::rt::System::new().block_on(async {
-        choose_model(&mut draft, args, prompts.as_ref(), printer).await?;
+        let listed = choose_model(&mut draft, args, prompts.as_ref(), printer).await?;
         let config = check(&draft, printer)?;
-        if args.no_ping || try_model(&draft, &config, printer).await? {
-            return anyhow::Ok(true);
+        let works = args.no_ping || try_model(&draft, &config, printer).await?;
+        let wanted = works
+            || match &prompts {
+                Some(prompts) => prompts.confirm("Write the file all the same?", false)?,
+                None => false,
+            };
+        if !wanted {
+            printer.note(format_args!("Nothing was written; --no-ping writes without trying"));
+            return anyhow::Ok(false);
         }
-        if let Some(prompts) = &prompts {
-            return Ok(prompts.confirm("Write the file all the same?", false)?);
+        learn_size(&mut draft, &config, listed.as_ref(), works, args).await?;
+        if let Some(prompts) = &prompts
+            && draft.context_window.is_none()
+            && args.model.is_none()
+        {
+            draft.context_window = prompts.context_window()?;
         }
-        printer.note(format_args!("Nothing was written; --no-ping writes without trying"));
-        Ok(false)
+        Ok(true)
     })?;
     if !wanted {
         return Ok(Exit::Failure);
@@ -149,13 +159,13 @@ fn from_stdin() -> anyhow::Result<String> {
     Ok(key.to_owned())
 }
 
-/// The model: its name upstream, its name here, its context window.
+/// The model: its name upstream and its name here; what the list says of it.
 async fn choose_model(
     draft: &mut Draft,
     args: &InitArgs,
     prompts: Option<&Prompts>,
     printer: &mut Printer,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Listed>> {
     let known_remote = args.remote_id.clone().or_else(|| args.model.clone());
     let list =
         if args.no_ping && known_remote.is_some() { Vec::new() } else { ask_list(draft, printer).await? };
@@ -173,12 +183,26 @@ async fn choose_model(
     if draft.profile.is_none() && is_generic(draft) {
         draft.profile = entry.and_then(|l| profile_of(&l.owner)).map(str::to_owned);
     }
-    let listed = entry.and_then(|l| l.context_window);
-    draft.context_window = match (args.context_window, prompts) {
-        (Some(window), _) => Some(window.into()),
-        (None, Some(prompts)) if listed.is_none() && args.model.is_none() => prompts.context_window()?,
-        _ => listed,
-    };
+    Ok(entry.cloned())
+}
+
+/// Its context window and the length of its answers, as told by the options, the list, or a server
+/// that has loaded it by now.
+async fn learn_size(
+    draft: &mut Draft,
+    config: &Config,
+    listed: Option<&Listed>,
+    works: bool,
+    args: &InitArgs,
+) -> anyhow::Result<()> {
+    let Some(model) = config.models.first() else { return Ok(()) };
+    let owner = listed.map(|l| l.owner.as_str()).unwrap_or_default();
+    let server = Server::of(owner, &model.profile.name, &model.provider.base_url);
+    let client = ping::client([&**model], PATIENCE)?;
+    let server = server.filter(|_| works && !args.no_ping);
+    let size = remote::size(&client, &model.provider, server, (&draft.remote_id, listed), PATIENCE).await;
+    draft.context_window = args.context_window.map(u64::from).or(size.context_window);
+    draft.max_output_tokens = size.limit(draft.context_window);
     Ok(())
 }
 
@@ -302,6 +326,9 @@ fn next_steps(
         printer.note(format_args!(
             "Its context window is not known: Claude Code takes it for 1,000,000 tokens and compacts too late; `context_window` in the file or --context-window tells it"
         ));
+    }
+    if let Some(note) = draft.context_window.and_then(environment::narrow) {
+        printer.note(format_args!("{note}"));
     }
     let given = args.output.as_ref().or(global.config.as_ref());
     let option = given

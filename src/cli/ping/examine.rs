@@ -140,9 +140,9 @@ async fn examine_with(
     examined.findings.extend(probed.findings);
     let place = |f: &Finding| probe::NAMES.iter().position(|(name, _)| *name == f.probe);
     examined.findings.sort_by_key(place);
-    let (owner, window) = fit::told(&client, model, plan.limits, &reply).await;
+    let (owner, size) = fit::told(&client, model, plan.limits, &reply).await;
     let fit = fit::fit(model, &reply, &owner, &examined.findings, probed.way);
-    examined.lines = fit::lines(model, &fit, &examined.findings, window);
+    examined.lines = fit::lines(model, &fit, &examined.findings, size);
     examined.fit = Some(fit);
     Ok(())
 }

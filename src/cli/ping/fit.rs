@@ -2,13 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::ask::Reply;
 use super::probe::{ALOUD, Finding, Verdict};
 use super::prober::Way;
 use super::said::documents;
-use crate::cli::remote::{self, Listing};
+use crate::cli::remote::{self, Listing, Server, Size};
 use crate::config::Model;
 use crate::convert::Profile;
 use crate::convert::profile::ReasoningRequest;
@@ -130,7 +129,7 @@ fn by_answer(reply: &Reply) -> Option<(&'static str, &'static str)> {
 }
 
 /// What differs from the configuration and should not.
-pub(super) fn lines(model: &Model, fit: &Fit, findings: &[Finding], window: Option<u64>) -> Lines {
+pub(super) fn lines(model: &Model, fit: &Fit, findings: &[Finding], size: Size) -> Lines {
     let mut lines = Lines::default();
     if fit.profile != model.profile.name {
         lines.provider.insert("profile".to_owned(), fit.profile.into());
@@ -160,10 +159,15 @@ pub(super) fn lines(model: &Model, fit: &Fit, findings: &[Finding], window: Opti
     {
         set("reasoning", false.into());
     }
-    if let Some(window) = window
+    if let Some(window) = size.context_window
         && spec.context_window.is_none_or(|told| told > window)
     {
         set("context_window", window.into());
+    }
+    if let Some(most) = size.limit(size.context_window.or(spec.context_window))
+        && spec.max_output_tokens.is_none_or(|told| told > most)
+    {
+        set("max_output_tokens", most.into());
     }
     let aloud = find("parallel_tools").is_some_and(|f| f.detail.as_deref() == Some(ALOUD));
     if aloud && !spec.extra_body.contains_key("parallel_tool_calls") {
@@ -185,16 +189,12 @@ pub(super) fn lines(model: &Model, fit: &Fit, findings: &[Finding], window: Opti
     lines
 }
 
-/// The owner and the context window of the model, as far as the upstream tells them.
-pub(super) async fn told(
-    client: &Client,
-    model: &Model,
-    limits: Limits,
-    reply: &Reply,
-) -> (String, Option<u64>) {
-    let listing = remote::list(client, &model.provider, limits).await;
+/// The owner and the size of the model, as far as the upstream tells them.
+pub(super) async fn told(client: &Client, model: &Model, limits: Limits, reply: &Reply) -> (String, Size) {
+    let Model { provider, spec, .. } = model;
+    let listing = remote::list(client, provider, limits).await;
     let entry = match &listing {
-        Listing::Known(list) => remote::find(list, &model.spec.remote_id),
+        Listing::Known(list) => remote::find(list, &spec.remote_id),
         _ => None,
     };
     // llama.cpp serves whatever name it is asked for, and lists one.
@@ -203,25 +203,11 @@ pub(super) async fn told(
         _ => None,
     };
     let owner = entry.or(only).map(|l| l.owner.clone()).unwrap_or_default();
-    let mut window = entry.and_then(|l| l.context_window);
-    let llama =
-        by_owner(&owner).or_else(|| by_answer(reply)).is_some_and(|(profile, _)| profile == "llamacpp");
-    if llama {
-        // Its list tells only what the model was trained with.
-        window = slot_size(client, model, limits).await;
-    }
-    (owner, window)
-}
-
-/// Tokens in one slot of llama.cpp's server.
-async fn slot_size(client: &Client, model: &Model, limits: Limits) -> Option<u64> {
-    const MOST: usize = 1 << 20;
-    let url = model.provider.base_url.trim_end_matches("/v1");
-    let mut answer = client.get(&model.provider, &format!("{url}/props"), limits).await.ok()?;
-    let until = Instant::now() + limits.answer;
-    let body = answer.body.rest(bytes::Bytes::new(), MOST, until, limits.answer).await.ok()?;
-    let props: Value = serde_json::from_slice(&body).ok()?;
-    props.pointer("/default_generation_settings/n_ctx")?.as_u64().filter(|n| *n > 0)
+    let profile = by_owner(&owner).or_else(|| by_answer(reply));
+    let profile = profile.map_or(model.profile.name.as_str(), |(profile, _)| profile);
+    let server = Server::of(&owner, profile, &provider.base_url);
+    let size = remote::size(client, provider, server, (&spec.remote_id, entry), limits).await;
+    (owner, size)
 }
 
 fn host_and_port(base_url: &str) -> (&str, Option<u16>) {

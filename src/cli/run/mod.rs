@@ -63,6 +63,9 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
             "claude-proxy listens on {BOLD}http://{addr}{BOLD:#} for this command; its log: {}",
             path.display()
         ));
+        if let Some(note) = environment::note(&config, args.model.as_deref()) {
+            printer.note(format_args!("{note}"));
+        }
         // Before the command starts: a signal that comes early must not end us alone.
         let mut signals = Signals::listen()?;
         let Some((name, rest)) = args.command.split_first() else { return Ok(Exit::Usage) };

@@ -1,10 +1,12 @@
 //! Token counts without an upstream.
 
 mod bpe;
+mod counted;
 mod known;
 mod media;
 
 pub use bpe::tokens;
+pub use counted::Counted;
 pub use known::Known;
 use media::{MEDIA_TOKENS, image_tokens, pdf_tokens};
 
@@ -43,21 +45,45 @@ pub fn count_tokens(
 ) -> Result<u64, ApiError> {
     let converted = super::request(request, profile, model)?;
     let text = String::from_utf8_lossy(&converted.body);
-    let mut counter = Counter { tokens: 0, known, breath };
-    // The text is our own JSON: it can be read.
-    counter.body(&mut Cursor::new(&text)).map_err(|e| ApiError::bad_gateway(e.to_string()))?;
-    Ok(counter.tokens.max(1))
+    Ok(Counter::of(&text, known, breath)?.total())
+}
+
+/// What a converted request counts, and how far that can be trusted.
+///
+/// # Errors
+/// 502: it is no request that [`super::request()`] made.
+pub fn count(body: &[u8], known: &Known, breath: &mut dyn FnMut()) -> Result<Counted, ApiError> {
+    let text = String::from_utf8_lossy(body);
+    let counter = Counter::of(&text, known, breath)?;
+    let (tokens, media) = (counter.total(), counter.media);
+    let foreign = text.bytes().filter(|b| !b.is_ascii()).count() as u64;
+    Ok(Counted { tokens, media, foreign })
 }
 
 struct Counter<'k> {
+    /// Of text.
     tokens: u64,
+    /// Of images and documents.
+    media: u64,
     known: &'k Known,
     breath: &'k mut dyn FnMut(),
 }
 
 type Read = Result<(), JsonError>;
 
-impl Counter<'_> {
+impl<'k> Counter<'k> {
+    /// Counts a converted request.
+    fn of(text: &str, known: &'k Known, breath: &'k mut dyn FnMut()) -> Result<Self, ApiError> {
+        let mut counter = Self { tokens: 0, media: 0, known, breath };
+        // The text is our own JSON: it can be read.
+        counter.body(&mut Cursor::new(text)).map_err(|e| ApiError::bad_gateway(e.to_string()))?;
+        Ok(counter)
+    }
+
+    fn total(&self) -> u64 {
+        (self.tokens + self.media).max(1)
+    }
+
     fn text(&mut self, text: JsonStr<'_>) {
         self.plain(&text.decode());
     }
@@ -157,14 +183,14 @@ impl Counter<'_> {
             }
             "image_url" => cur.object(|key, cur| {
                 if key.raw() == "url" {
-                    self.tokens += image_tokens(cur.string()?.raw());
+                    self.media += image_tokens(cur.string()?.raw());
                     return Ok(());
                 }
                 cur.raw().map(drop)
             }),
             "file" => cur.object(|key, cur| {
                 if key.raw() == "file_data" {
-                    self.tokens += pdf_tokens(cur.string()?.raw());
+                    self.media += pdf_tokens(cur.string()?.raw());
                     return Ok(());
                 }
                 cur.raw().map(drop)

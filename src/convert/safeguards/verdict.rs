@@ -17,6 +17,17 @@ pub enum Verdict {
     Unavailable(Reason),
 }
 
+impl Verdict {
+    /// What kind it is, in one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotFlagged => "not_flagged",
+            Self::Flagged(_) => "flagged",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
 /// Why there is no verdict; Claude Code knows these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {

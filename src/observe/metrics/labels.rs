@@ -59,6 +59,11 @@ pub(super) struct SideTokens {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Judged {
+    pub(super) verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Failed {
     pub(super) provider: Arc<str>,
     pub(super) stage: &'static str,

@@ -19,7 +19,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Carried, Ended, Failed, Lost, OfModel, OfProvider, Reload, Responded,
+    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Lost, OfModel, OfProvider, Reload, Responded,
     SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
@@ -53,6 +53,7 @@ pub struct Metrics {
     fallbacks: Family<OfModel, Counter>,
     side_requests: Family<Asked, Counter>,
     side_tokens: Family<SideTokens, Counter>,
+    verdicts: Family<Judged, Counter>,
     web_requests: Family<Carried, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
@@ -106,6 +107,7 @@ impl Default for Metrics {
             fallbacks: add(r, &names::FALLBACKS, Family::default()),
             side_requests: add(r, &names::SIDE_REQUESTS, Family::default()),
             side_tokens: add(r, &names::SIDE_TOKENS, Family::default()),
+            verdicts: add(r, &names::VERDICTS, Family::default()),
             web_requests: add(r, &names::WEB_REQUESTS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
@@ -129,6 +131,9 @@ impl Default for Metrics {
             for kind in names::TOKEN_KINDS {
                 metrics.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(0);
             }
+        }
+        for verdict in names::VERDICT_KINDS {
+            metrics.verdicts.get_or_create(&Judged { verdict }).inc_by(0);
         }
         Self { registry, ..metrics }
     }
@@ -195,6 +200,11 @@ impl Metrics {
         for (kind, n) in names::TOKEN_KINDS.into_iter().zip(counts) {
             self.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(n);
         }
+    }
+
+    /// A tool call was to be judged; `verdict` is one of [`names::VERDICT_KINDS`].
+    pub fn judged(&self, verdict: &'static str) {
+        self.verdicts.get_or_create(&Judged { verdict }).inc();
     }
 
     /// A call of a web tool has ended; `error` is its code.

@@ -92,6 +92,8 @@ names! {
         "Questions of the proxy's own to a model (safeguards_model, vision_model), by how they ended";
     SIDE_TOKENS: Counter "side_tokens" ["purpose", "kind"],
         "Tokens of those questions, which are in no other count";
+    VERDICTS: Counter "verdicts" ["verdict"],
+        "Tool calls that safeguards_model was to judge, by what was found";
     WEB_REQUESTS: Counter "web_requests" ["tool", "outcome"],
         "Calls of web_search and web_fetch that models made and the proxy carried out";
     RESTING: Gauge "upstream_resting" ["provider"],
@@ -115,6 +117,8 @@ pub const NO_STATUS: &str = "none";
 pub const UNKNOWN: &str = "unknown";
 /// `purpose` of [`SIDE_REQUESTS`] and [`SIDE_TOKENS`].
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
+/// `verdict` of [`VERDICTS`].
+pub const VERDICT_KINDS: [&str; 3] = ["not_flagged", "flagged", "unavailable"];
 /// `tool` of [`WEB_REQUESTS`].
 pub const WEB_TOOLS: [&str; 2] = ["web_search", "web_fetch"];
 /// `outcome` of [`WEB_REQUESTS`] where nothing went wrong; else it is the error's code.

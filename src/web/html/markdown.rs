@@ -5,6 +5,8 @@ use super::tags::Tag;
 
 /// Deepest list and quote that is shown as such: what is deeper stands at this depth.
 const DEEP: usize = 8;
+/// Most text, in bytes.
+pub(super) const MOST: usize = 4 << 20;
 
 /// What is due before the next word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -48,6 +50,10 @@ pub(super) struct Markdown {
 impl Markdown {
     pub(super) fn len(&self) -> usize {
         self.out.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() > MOST
     }
 
     pub(super) fn into_text(mut self) -> String {
@@ -142,11 +148,11 @@ impl Markdown {
                 self.quotes = self.quotes.saturating_sub(1);
             }
             Tag::Pre if self.pre > 0 => {
-                self.pre -= 1;
-                if self.pre == 0 {
+                if self.pre == 1 {
                     self.fence();
                     self.due(Gap::Paragraph);
                 }
+                self.pre -= 1;
             }
             Tag::Code => {
                 if let Open::Begun(()) = std::mem::take(&mut self.code) {
@@ -186,6 +192,9 @@ impl Markdown {
             return self.verbatim(text);
         }
         for c in text.chars() {
+            if self.is_full() {
+                return;
+            }
             if c.is_whitespace() {
                 self.due(Gap::Space);
             } else if !c.is_control() && !is_invisible(c) {
@@ -200,6 +209,9 @@ impl Markdown {
 
     fn verbatim(&mut self, text: &str) {
         for c in text.chars() {
+            if self.is_full() {
+                return;
+            }
             match c {
                 '\n' => self.out.push('\n'),
                 '\t' => self.out.push('\t'),
@@ -215,8 +227,12 @@ impl Markdown {
     }
 
     fn due(&mut self, gap: Gap) {
-        // A link stays on its line.
-        let gap = if matches!(self.link, Open::Begun(Some(_))) { Gap::Space } else { gap };
+        let gap = match gap {
+            // A link stays on its line, and a list together.
+            _ if matches!(self.link, Open::Begun(Some(_))) => Gap::Space,
+            Gap::Paragraph if !self.lists.is_empty() => Gap::Line,
+            gap => gap,
+        };
         self.gap = self.gap.max(gap);
     }
 
@@ -237,10 +253,7 @@ impl Markdown {
                     self.out.push('`');
                     self.code = Open::Ahead(());
                 }
-                self.out.push('\n');
-                if gap == Gap::Paragraph {
-                    self.out.push('\n');
-                }
+                self.end_line(gap);
                 self.start_line();
             }
         }
@@ -257,6 +270,15 @@ impl Markdown {
         if let Open::Ahead(()) = self.code {
             self.out.push('`');
             self.code = Open::Begun(());
+        }
+    }
+
+    fn end_line(&mut self, gap: Gap) {
+        if !self.out.ends_with('\n') {
+            self.out.push('\n');
+        }
+        if gap == Gap::Paragraph {
+            self.out.push('\n');
         }
     }
 
@@ -277,11 +299,11 @@ impl Markdown {
 
     /// A line that begins or ends text that is as it is.
     fn fence(&mut self) {
-        self.gap = Gap::None;
-        if !self.out.is_empty() && !self.out.ends_with('\n') {
-            self.out.push('\n');
+        let gap = std::mem::take(&mut self.gap);
+        if !self.out.is_empty() {
+            self.end_line(if self.pre == 0 { gap } else { Gap::Line });
         }
-        self.indent();
+        self.start_line();
         self.out.push_str("```\n");
     }
 }

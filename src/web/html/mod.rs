@@ -5,20 +5,19 @@
 //! which ends the process, and another was still at work after 20 seconds. Here both time and
 //! memory grow with the page's length alone.
 
+mod events;
 mod markdown;
 mod tags;
 
-use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
-use html5gum::{Span, Tokenizer};
+use html5gum::emitters::callback::CallbackEvent;
 use url::Url;
 
+pub(super) use events::events;
 use markdown::Markdown;
 use tags::Tag;
 
 use super::text::is_invisible;
 
-/// Most text that is made of a page, in bytes.
-const MOST: usize = 4 << 20;
 /// Longest title, in characters.
 const TITLE: usize = 300;
 /// `main` counts as the page's text if it has as many bytes as this.
@@ -30,33 +29,26 @@ pub(super) struct Converted {
     /// Of `title`, else of the first `h1`.
     pub(super) title: Option<String>,
     pub(super) text: String,
-    /// There is more than [`MOST`].
+    /// There is more than is kept, 4 MiB.
     pub(super) cut: bool,
 }
 
 /// Reads a page that is at `base`.
 pub(super) fn text(html: &str, base: &Url) -> Converted {
     let mut reader = Reader::new(base.clone());
-    {
-        let mut emitter =
-            CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| reader.read(&event).then_some(()));
-        emitter.naively_switch_states(true);
-        // The first token says that it is enough.
-        let _ = Tokenizer::new_with_emitter(html, emitter).next();
-    }
+    events(html.as_bytes(), |event| reader.read(event).then_some(()));
     reader.finish()
 }
 
-/// The words of a piece of HTML that is text but for entities: `R&amp;D`.
+/// The text of a piece of HTML that is nothing but an entity: `&amp;`.
 pub(super) fn unescape(entity: &str) -> Option<String> {
     let mut out = None;
-    let emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| -> Option<()> {
+    events(entity.as_bytes(), |event| -> Option<()> {
         if let CallbackEvent::String { value } = event {
             out = std::str::from_utf8(value).ok().map(str::to_owned);
         }
         None
     });
-    let _ = Tokenizer::new_with_emitter(entity, emitter).next();
     out
 }
 
@@ -69,6 +61,7 @@ struct Skipped {
 
 struct Reader {
     base: Url,
+    rebased: bool,
     out: Markdown,
     skipped: Option<Skipped>,
     /// The start tag that is being read; its name is empty for one that is not known.
@@ -90,6 +83,7 @@ impl Reader {
     fn new(base: Url) -> Self {
         Self {
             base,
+            rebased: false,
             out: Markdown::default(),
             skipped: None,
             tag: Tag::Other,
@@ -127,7 +121,7 @@ impl Reader {
             CallbackEvent::String { value } => self.string(value),
             _ => {}
         }
-        self.out.len() > MOST
+        self.out.is_full()
     }
 
     /// Only the first of an attribute counts.
@@ -161,9 +155,11 @@ impl Reader {
         }
         match self.tag {
             Tag::Title => self.in_title = self.title.is_none(),
-            Tag::Base => {
+            // Only the first counts.
+            Tag::Base if !self.rebased => {
                 if let Some(base) = self.href.take().and_then(|href| self.base.join(&href).ok()) {
                     self.base = base;
+                    self.rebased = true;
                 }
             }
             Tag::Link => {
@@ -240,7 +236,7 @@ impl Reader {
 
     fn finish(mut self) -> Converted {
         self.out.close_link();
-        let cut = self.out.len() > MOST;
+        let cut = self.out.is_full();
         let mut text = self.out.into_text();
         if let Some((begin, end)) = self.main {
             let main = text.get(begin..end.unwrap_or(text.len())).map(str::trim);
@@ -267,3 +263,6 @@ pub(super) fn one_line(text: &str, most: usize) -> Option<String> {
     let out: String = out.trim().chars().take(most).collect();
     (!out.is_empty()).then_some(out)
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ impl Searcher {
         let until = Instant::now() + self.within;
         let found = async {
             let _slot = self.slots.acquire().await;
-            let answer = self.ask(&question, until).await.map_err(|fault| self.fault(&fault))?;
+            let answer = self.ask(&question).await.map_err(|fault| self.fault(&fault))?;
             self.read(answer, until).await
         };
         let found = timeout_at(until, found).await.unwrap_or_else(|_| {
@@ -184,9 +184,9 @@ impl Searcher {
         Ok(())
     }
 
-    async fn ask(&self, question: &Question<'_>, until: Instant) -> Result<Answer, Fault> {
-        let left = until.saturating_duration_since(Instant::now());
-        let limits = Limits { connect: self.connect.min(left), answer: left };
+    async fn ask(&self, question: &Question<'_>) -> Result<Answer, Fault> {
+        // The whole is bounded by the caller.
+        let limits = Limits { connect: self.connect, answer: self.within };
         let ask = match self.engine {
             Engine::SearXng => searxng::ask(question),
             Engine::Brave => brave::ask(question),

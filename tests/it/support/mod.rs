@@ -1,5 +1,6 @@
 //! Proxy, client and upstream of the tests.
 
+pub mod canary;
 pub mod capture;
 pub mod client;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod proxy;
 pub mod tls;
 pub mod upstream;
 
+pub use canary::Canary;
 pub use client::{Client, ask, message, post};
 pub use config::{config, trusting};
 pub use proxy::Proxy;

@@ -1,5 +1,9 @@
 //! The model list of a provider.
 
+mod size;
+
+pub(super) use size::{Server, Size, size};
+
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -27,8 +31,8 @@ pub(super) struct Listed {
     pub(super) id: String,
     /// `owned_by`; empty when it is not told.
     pub(super) owner: String,
-    /// Tokens, where the list tells how many the model takes.
-    pub(super) context_window: Option<u64>,
+    /// Where the list tells it.
+    pub(super) size: Size,
 }
 
 /// Asks the provider for its list, with the first of its keys that is not refused.
@@ -97,25 +101,20 @@ fn read(body: &Value) -> Option<Vec<Listed>> {
 
 fn entry(entry: &Value) -> Option<Listed> {
     let id = ["id", "model", "name"].iter().find_map(|key| entry.get(key)?.as_str())?;
-    // vLLM and SGLang; OpenRouter, Together, Moonshot, Fireworks; Groq; Mistral.
-    let windows = ["max_model_len", "context_length", "context_window", "max_context_length"];
-    let told = windows.iter().find_map(|key| entry.get(key)?.as_u64());
-    // llama.cpp, for one conversation.
-    let told = told.or_else(|| entry.get("meta")?.get("n_ctx")?.as_u64());
-    let context_window = told.filter(|n| *n > 0);
     let owner = entry.get("owned_by").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Listed { id: id.to_owned(), owner, context_window })
+    Some(Listed { id: id.to_owned(), owner, size: size::listed(entry) })
 }
 
 /// The entry that a remote id means. Gemini's ids stand behind `models/`, Ollama adds `:latest`.
 pub(super) fn find<'l>(list: &'l [Listed], remote_id: &str) -> Option<&'l Listed> {
-    let same = |id: &str| {
-        id == remote_id
-            || id.strip_prefix("models/") == Some(remote_id)
-            || remote_id.strip_prefix("models/") == Some(id)
-            || id.strip_suffix(":latest") == Some(remote_id)
-    };
-    list.iter().find(|l| l.id == remote_id).or_else(|| list.iter().find(|l| same(&l.id)))
+    list.iter().find(|l| l.id == remote_id).or_else(|| list.iter().find(|l| same(&l.id, remote_id)))
+}
+
+fn same(id: &str, remote_id: &str) -> bool {
+    id == remote_id
+        || id.strip_prefix("models/") == Some(remote_id)
+        || remote_id.strip_prefix("models/") == Some(id)
+        || id.strip_suffix(":latest") == Some(remote_id)
 }
 
 /// Names of the list that look like `remote_id`, the likeliest first.
@@ -139,7 +138,7 @@ mod tests {
         let listed = |id: &str, owner: &str, context_window| Listed {
             id: id.to_owned(),
             owner: owner.to_owned(),
-            context_window,
+            size: Size { context_window, max_output_tokens: None },
         };
         assert_eq!(
             one(r#"{"object":"list","data":[{"id":"a","owned_by":"vllm","max_model_len":4096}]}"#),
