@@ -19,6 +19,7 @@
 //! | [`store`] | what outlives the process? one file; a leaf, used by [`server`] |
 //! | [`cli`] | one file per command |
 //! | [`demo`] | what does an upstream say that needs no model? a leaf, used by [`cli`] |
+//! | [`pdf`] | what does a PDF say? a leaf, used by [`server`] and, as the process that reads, by [`cli`] |
 //!
 //! `serve` on a socket and `convert` on a file run the same code: `serve` is the pump with a
 //! socket on both ends, `convert` is the pump without one. `tests/layers.rs` keeps the arrows.
@@ -28,6 +29,7 @@ pub mod config;
 pub mod convert;
 pub mod demo;
 pub mod observe;
+pub mod pdf;
 pub mod server;
 pub mod store;
 pub mod upstream;

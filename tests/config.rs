@@ -137,6 +137,63 @@ fn what_the_proxy_does_itself() {
 }
 
 #[test]
+fn who_describes_has_to_see_and_somebody_has_to_need_it() {
+    let models = |top: &str, models: &str| {
+        let file = format!(
+            r#"{{{top}, "providers": [{{"base_url": "https://h.example", "api_key": "${{KEY}}", "profile": "openai", "models": [{models}]}},
+            {{"base_url": "https://n.example", "api_key": "${{KEY}}", "api": "anthropic", "models": [{{"id": "native", "vision": false}}]}},
+            {{"base_url": "https://d.example", "api_key": "${{KEY}}", "profile": "deepseek", "models": [{{"id": "deep"}}]}}]}}"#
+        );
+        let found = check(&file, &env).findings;
+        found
+            .iter()
+            .map(|f| format!("{:?} {}: {}", f.severity, f.code, f.sentence()))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let sees = r#"{"id": "eye"}, {"id": "m", "vision": false}"#;
+    assert_eq!(models(r#""vision_model": "eye", "pdf_text": true"#, sees), "");
+    let told = models(r#""vision_model": "m""#, sees);
+    assert!(
+        told.contains(
+            "Warning profile-conflict: `vision_model` names `m`, which sees no images: its `vision` is false"
+        ),
+        "{told}"
+    );
+    let told = models(r#""vision_model": "deep""#, sees);
+    assert!(
+        told.contains(
+            "`vision_model` names `deep`, which sees no images: upstreams of profile `deepseek` refuse"
+        ),
+        "{told}"
+    );
+    let told = models(r#""vision_model": "eye""#, r#"{"id": "eye", "fallbacks": ["deep"]}"#);
+    assert!(told.contains("`vision_model` falls back to `deep`, which sees no images"), "{told}");
+    let told = models(r#""port": 1"#, sees);
+    assert!(told.contains("no-effect: `providers[1].models[0].vision` has no effect"), "{told}");
+
+    let all_see = |top: &str| {
+        let file = format!(
+            r#"{{{top}, "providers": [{{"base_url": "https://h.example", "api_key": "${{KEY}}", "profile": "openai", "models": [{{"id": "eye"}}, {{"id": "m"}}]}}]}}"#
+        );
+        let found = check(&file, &env).findings;
+        found
+            .iter()
+            .map(|f| format!("{:?} {}: {}", f.severity, f.code, f.sentence()))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let told = all_see(r#""vision_model": "eye""#);
+    assert!(
+        told.starts_with("Note no-effect: `vision_model` has no effect: every model takes images"),
+        "{told}"
+    );
+    let told = all_see(r#""pdf_text": true"#);
+    assert!(told.starts_with("Note no-effect: `pdf_text` has no effect: every model takes PDF"), "{told}");
+    assert_eq!(all_see(r#""pdf_text": false"#), "");
+}
+
+#[test]
 fn what_the_proxy_cannot_do_itself() {
     for (key, code, want) in [
         (r#""safeguards_model": "mm""#, "unknown-model", "`safeguards_model` names no model: `mm`"),

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// What each layer may import besides itself.
 const MAY: &[(&str, &[&str])] = &[
-    ("cli", &["demo", "server", "web", "store", "upstream", "config", "convert", "wire", "observe"]),
+    ("cli", &["demo", "server", "web", "store", "upstream", "config", "convert", "wire", "observe", "pdf"]),
     ("demo", &[]),
-    ("server", &["web", "store", "upstream", "config", "convert", "wire", "observe"]),
+    ("server", &["web", "store", "upstream", "config", "convert", "wire", "observe", "pdf"]),
     ("web", &["upstream", "config"]),
     ("upstream", &["config", "convert", "wire", "observe"]),
     ("config", &["convert", "wire"]),
@@ -23,6 +23,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("store", &[]),
     ("observe", &[]),
+    ("pdf", &[]),
 ];
 
 /// What pure layers must not name.

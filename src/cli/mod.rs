@@ -15,6 +15,7 @@ mod init;
 pub mod man;
 mod models;
 pub mod output;
+mod percent;
 mod ping;
 mod progress;
 mod reload;
@@ -36,10 +37,14 @@ use args::{BRIEF, Cli, Command};
 use exit::UsageError;
 
 use crate::observe::log;
+use crate::pdf;
 
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
+    if pdf::is_child(&args) {
+        return pdf::child().map_or(Exit::Failure, |()| Exit::Success);
+    }
     if completions::answer(&args) {
         return Exit::Success;
     }

@@ -18,7 +18,7 @@ use super::keys::{self, Key};
 use super::provider::Models;
 use super::read::{At, Read as _, Reader};
 use super::suggest::did_you_mean;
-use super::{Config, Secret, default, extras, limits, load, network, route, syntax};
+use super::{Config, Secret, default, extras, limits, load, media, network, route, syntax};
 
 /// A text that was checked.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ fn config(
     let tls = file.tls.as_ref().and_then(|at| tls(&at.value, dir, findings));
     limits::check(&file, findings);
     let mut models = Models::default();
+    models.has_describer = file.vision_model.is_some();
     if let Some(providers) = file.providers.take() {
         if providers.value.is_empty() {
             let message = "`providers` is empty: at least one upstream is needed";
@@ -90,6 +91,7 @@ fn config(
     let extras = extras::read(&file, &ids, dir, env, &mut models.keys, findings);
     let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     models.fallbacks.check(&ids, findings);
+    media::check(&file, models.usable(), findings);
     if let Some(default) = file.default_model.as_ref().filter(|d| !ids.contains(&d.value)) {
         let hint = did_you_mean(&default.value, ids.iter().map(String::as_str));
         let message = format!("`default_model` names no model: `{}`{hint}", default.value.escape_debug());

@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 pub mod load;
 pub mod mask;
+mod media;
 mod native;
 mod network;
 mod no_proxy;

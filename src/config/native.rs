@@ -35,11 +35,17 @@ pub(super) fn check_provider(provider: &file::Provider, findings: &mut Findings)
     }
 }
 
-/// Keys of a model.
-pub(super) fn check_model(model: &file::Model, base: Option<&Base>, findings: &mut Findings) {
+/// Keys of a model. `has_describer`: images are described for those that see none.
+pub(super) fn check_model(
+    model: &file::Model,
+    base: Option<&Base>,
+    has_describer: bool,
+    findings: &mut Findings,
+) {
     const SAME: &str = "requests pass through as they are";
     options::window(model, findings);
-    for at in [&model.vision, &model.tools].into_iter().flatten() {
+    let vision = model.vision.as_ref().filter(|at| at.value || !has_describer);
+    for at in [vision, model.tools.as_ref()].into_iter().flatten() {
         useless(at, SAME, findings);
     }
     match &model.reasoning {

@@ -30,6 +30,8 @@ pub(super) struct Models {
     pub(super) keys: Vec<Key>,
     /// Every model's fallbacks.
     pub(super) fallbacks: Fallbacks,
+    /// Images are described for models that see none.
+    pub(super) has_describer: bool,
 }
 
 /// What a model takes from its provider.
@@ -52,6 +54,11 @@ impl Models {
     /// Every id in the file.
     pub(super) fn ids(&self) -> Vec<String> {
         self.ids.clone()
+    }
+
+    /// What can be used so far.
+    pub(super) fn usable(&self) -> &[Model] {
+        &self.usable
     }
 
     /// What can be used, with the web tools that the proxy carries out.
@@ -217,7 +224,9 @@ impl Models {
             |(_, base): (_, &Base)| Profile::detect(&base.host, base.port, remote.unwrap_or_default());
         let profile = named.or_else(|| provider.and_then(detected));
         match (profile, api) {
-            (_, Api::Anthropic) => native::check_model(&file, provider.map(|(_, base)| base), findings),
+            (_, Api::Anthropic) => {
+                native::check_model(&file, provider.map(|(_, base)| base), self.has_describer, findings);
+            }
             (Some(profile), Api::OpenAi) => options::check(&file, profile, findings),
             (None, Api::OpenAi) => {}
         }

@@ -33,6 +33,7 @@ pub mod safeguards;
 mod schema;
 mod signature;
 mod sink;
+pub mod stand_in;
 mod stop;
 pub mod stream;
 mod text;

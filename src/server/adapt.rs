@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::app::Worker;
 use super::attempt::{Asking, Call, Prepared};
+use super::media;
+use super::memo::Finding;
 use super::reading::Reading;
 use super::window;
-use crate::config::Model;
+use crate::config::{Api, Model};
 use crate::convert::Losses;
+use crate::convert::stand_in::{self, Kind, StandIn};
 use crate::observe::Record;
 use crate::wire::anthropic::ApiError;
 
@@ -61,7 +64,6 @@ async fn fitting(
     Call::prepare(worker, asking, reading, model, record)
 }
 
-#[allow(clippy::unused_async)] // Until there is something to ask for.
 /// None: everything can stay as it is.
 async fn adapt(
     worker: &Rc<Worker>,
@@ -70,6 +72,35 @@ async fn adapt(
     model: &Arc<Model>,
     record: &mut Record,
 ) -> Result<Option<Adapted>, ApiError> {
-    let _ = (worker, asking, reading, model, record);
-    Ok(None)
+    let missing = worker.config.extras.replaces(model);
+    if !missing.images && !missing.pdfs {
+        return Ok(None);
+    }
+    // What passes through was not read so far; what cannot be read is for its upstream to refuse.
+    if model.provider.api == Api::OpenAi && !missing.is_in(reading.request()?) {
+        return Ok(None);
+    }
+    let text = reading.text();
+    let media = stand_in::find(text, missing);
+    if media.is_empty() {
+        return Ok(None);
+    }
+    let findings = media::findings(worker, asking.request_id, &media, record);
+    let findings = worker.drain.bound(findings).await?;
+    let describer = worker.config.extras.vision_model.as_deref().unwrap_or_default();
+    let stand_ins = media.iter().zip(&findings);
+    let stand_ins =
+        stand_ins.filter_map(|(m, finding)| Some((m, stand_in(m.kind, finding.as_ref()?, describer)?)));
+    let (body, losses) = stand_in::put(text, stand_ins);
+    Ok(Some(Adapted { body: body.into(), losses }))
+}
+
+/// What becomes of a finding. None: the conversion says that something was left out.
+pub(super) fn stand_in<'f>(kind: Kind, finding: &'f Finding, describer: &'f str) -> Option<StandIn<'f>> {
+    match (kind, finding) {
+        (Kind::Pdf, Finding::Text(text)) => Some(StandIn::Text(text)),
+        (Kind::Pdf, Finding::Hopeless(why)) => Some(StandIn::Excuse(why)),
+        (_, Finding::Text(text)) => Some(StandIn::Description { model: describer, text }),
+        (_, Finding::Hopeless(_) | Finding::Failed) => None,
+    }
 }

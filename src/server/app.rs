@@ -19,6 +19,7 @@ use super::count_tokens::{self, Counting};
 use super::drain::Drain;
 use super::ids::Ids;
 use super::intake::Unfinished;
+use super::media::Media;
 use super::meters::Meters;
 use super::pump::Scratch;
 use super::reply::{REQUEST_ID, Refusal, json};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) unfinished: Unfinished,
     pub(super) drain: Drain,
     pub(super) counting: Arc<Counting>,
+    pub(super) media: Arc<Media>,
     pub(super) capture: Option<Arc<Capture>>,
     pub(super) metrics: Arc<Metrics>,
     /// How providers and keys fare; a reload takes it along.

@@ -117,13 +117,14 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
-    pub(super) keeping: OnceCell<Rc<Keeping>>,
+    /// Of a conversation that is kept.
+    pub(super) keeping: Option<Rc<Keeping>>,
 }
 
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
-        let Asking { seed, delegated, keeping, .. } = asking;
-        Self { request: request.clone(), seed: *seed, delegated: *delegated, keeping: keeping.clone() }
+        let keeping = asking.keeping.get().cloned();
+        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
     }
 }
 
@@ -182,8 +183,8 @@ impl Call {
             return Ok(Prepared::Local(converted));
         }
         let case = judge::case(worker, asking, request, record);
-        converted.reply.holds.verdicts = case.is_some();
         let Converted { body, mut reply, client_streams, upstream_streams, .. } = converted;
+        reply.holds.verdicts = case.is_some();
         let origin = (!reply.served.is_empty()).then(|| Origin::of(reading.bytes(), asking));
         if origin.is_some() {
             reply.holds.rounds = true;

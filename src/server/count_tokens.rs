@@ -8,12 +8,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::adapt::stand_in;
 use super::app::Worker;
+use super::media::Media;
 use super::reply::{Refusal, json};
 use super::{intake, models, threads};
-use crate::convert::count::{self, Counted, Known, count_tokens};
+use crate::config::Config;
+use crate::convert::count::{self, Counted, Known, count_tokens, stand_in_tokens};
+use crate::convert::stand_in::{Missing, find, put};
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
-use crate::wire::json::write_u64;
+use crate::wire::json::{utf8, write_u64};
 
 /// What counting shares between workers and configurations.
 pub(super) struct Counting {
@@ -65,14 +69,37 @@ pub(super) async fn count(
     };
     let bytes = whole.map_or(bytes, |(whole, _)| whole);
     let config = Arc::clone(&worker.config);
+    let media = Arc::clone(&worker.media);
     let count = move |known: &Known| {
         let request = Request::parse_for_count(&bytes)?;
         let model = config.route(&request.model).ok_or_else(|| models::unknown(&config, &request.model))?;
-        count_tokens(&request, model.profile, &model.spec, known, &mut thread::yield_now)
+        let count = |request: &Request<'_>| {
+            count_tokens(request, model.profile, &model.spec, known, &mut thread::yield_now)
+        };
+        let missing = config.extras.replaces(model);
+        if !missing.is_in(&request) {
+            return count(&request);
+        }
+        let (adapted, more) = with_what_is_known(&media, &config, missing, &bytes);
+        Ok(count(&Request::parse_for_count(&adapted)?)? + more)
     };
     let tokens = Arc::clone(&worker.counting).run(count).await?;
     let mut body = b"{\"input_tokens\":".to_vec();
     write_u64(tokens, &mut body);
     body.push(b'}');
     Ok(json(body))
+}
+
+/// The request with what is known by now in the place of images and documents, and what the rest
+/// will count, about: for a count nobody is asked.
+fn with_what_is_known(known: &Media, config: &Config, missing: Missing, bytes: &[u8]) -> (Vec<u8>, u64) {
+    let text = utf8(bytes).unwrap_or_default();
+    let describer = config.extras.vision_model.as_deref().unwrap_or_default();
+    let media = find(text, missing);
+    let findings: Vec<_> = media.iter().map(|medium| known.known(&config.extras, medium)).collect();
+    let both = || media.iter().zip(&findings);
+    let more =
+        both().filter(|(_, finding)| finding.is_none()).map(|(medium, _)| stand_in_tokens(medium)).sum();
+    let stand_ins = both().filter_map(|(m, found)| Some((m, stand_in(m.kind, found.as_ref()?, describer)?)));
+    (put(text, stand_ins).0, more)
 }

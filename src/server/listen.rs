@@ -100,6 +100,7 @@ impl Server {
             unfinished: Unfinished::default(),
             drain: Drain::default(),
             counting: Arc::default(),
+            media: Arc::default(),
             capture: None,
             metrics: Arc::default(),
             health: Arc::default(),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::app::Worker;
 use crate::config::{Api, Config};
 use crate::wire::anthropic::{ApiError, KnownTools, Outline, Request};
+use crate::wire::json::utf8;
 
 /// A body, and what was read of it so far.
 pub(super) struct Reading<'r> {
@@ -36,6 +37,11 @@ impl<'r> Reading<'r> {
         }
         let request = self.request()?;
         Ok((&request.model, request.stream))
+    }
+
+    /// As it came.
+    pub(super) fn text(&self) -> &'r str {
+        utf8(self.bytes).unwrap_or_default()
     }
 
     /// All of it, checked as a conversion needs it.

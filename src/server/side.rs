@@ -102,6 +102,11 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         }
     };
     note(record, &answer.summary);
+    if record.warnings.contains("dropped:image") {
+        // Whatever it said, it said without having seen it.
+        let message = format!("model `{}` was asked about an image, and takes none", record.remote);
+        return Err(ApiError::bad_gateway(message));
+    }
     read(&answer)
 }
 

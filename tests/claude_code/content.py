@@ -8,7 +8,7 @@ import zlib
 
 from stage import KEY, results_of, scenario, text_of, tools_of
 from tools import loop
-from upstream import call, either, stream, usage
+from upstream import call, either, stream, usage, whole
 
 
 def png(width: int = 16, height: int = 16) -> bytes:
@@ -18,6 +18,13 @@ def png(width: int = 16, height: int = 16) -> bytes:
     rows = b"".join(b"\0" + b"\xff\0\0" * width for _ in range(height))
     return (b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
             + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b""))
+
+
+def seeing(described: str, answer):
+    """Answers for two models at one upstream: `eye` describes images, the other goes by `answer`."""
+    def choose(seen):
+        return whole(described) if seen.body["model"] == "eye" else answer(seen)
+    return choose
 
 
 def pdf(text: str) -> bytes:
@@ -87,6 +94,27 @@ def image_for_a_model_without_eyes(t):
 
 
 @scenario
+def image_described_for_a_model_without_eyes(t):
+    """What another model saw is in the tool's result; in the turns after it too, and it was asked once."""
+    path = t.file("red.png", png())
+    t.serve("openai", model={"vision": False}, others=({"id": "eye"},), vision_model="eye")
+    t.up.play(seeing("A plain red square, 16 by 16 pixels, without text.", loop(call("call_png", "Read", {"file_path": path}),
+                                                                      call("call_ls", "Bash", {"command": "ls"}), "It is red.")))
+    s = t.claude("Which colour is red.png?")
+    assert s.answer == "It is red.", s.result
+    eye = [r for r in t.up.seen if r.body["model"] == "eye"]
+    assert len(eye) == 1, len(eye)
+    image = [p["image_url"]["url"] for p in eye[0].messages[-1]["content"] if p["type"] == "image_url"]
+    assert base64.b64decode(image[0].split(",")[1]).startswith(b"\x89PNG")
+    turns = [r for r in t.turns if r.body["model"] != "eye" and "call_png" in results_of(r)]
+    assert len(turns) == 2
+    told = {results_of(r)["call_png"] for r in turns}
+    assert len(told) == 1, told
+    assert "<image_description>\nA plain red square, 16 by 16 pixels, without text.\n</image_description>" in told.pop()
+    assert all("base64," not in r.raw.decode() for r in turns)
+
+
+@scenario
 def pdf_from_disk(t):
     path = t.file("letter.pdf", pdf("Hello PDF"))
     t.serve("openai")
@@ -110,6 +138,19 @@ def pdf_for_an_upstream_without_files(t):
     assert s.answer == "I cannot read it.", s.result
     result = results_of(t.turns[-1])["call_pdf"]
     assert "PDF file read" in result and "PDF input is not supported by this upstream" in result, result
+
+
+@scenario
+def pdf_text_for_an_upstream_without_files(t):
+    """What the document says is in the tool's result."""
+    path = t.file("letter.pdf", pdf("Hello PDF"))
+    t.serve(pdf_text=True)
+    t.up.play(loop(call("call_pdf", "Read", {"file_path": path}), "It says hello."))
+    s = t.claude("What does letter.pdf say?")
+    assert s.answer == "It says hello.", s.result
+    result = results_of(t.turns[-1])["call_pdf"]
+    assert "PDF file read" in result and "[page 1]\nHello PDF\n</document>" in result, result
+    assert "JVBER" not in t.turns[-1].raw.decode()
 
 
 @scenario

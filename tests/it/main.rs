@@ -18,6 +18,10 @@
 mod grammar;
 mod support;
 
+#[path = "../../src/pdf/samples.rs"]
+#[allow(dead_code, reason = "shared with the library's own tests")]
+mod samples;
+
 mod auto_mode;
 mod capture;
 mod connect;
@@ -25,6 +29,7 @@ mod endpoints;
 mod faults;
 mod https;
 mod native;
+mod pdf;
 mod pool;
 mod program;
 mod r01_truncation;
@@ -64,6 +69,7 @@ mod stream;
 mod threads;
 mod threads_kill;
 mod timeouts;
+mod vision;
 mod web;
 mod web_tools;
 mod window;

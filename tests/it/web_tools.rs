@@ -762,3 +762,50 @@ fn a_kept_thread_has_its_searches_in_it() {
         assert_eq!(String::from_utf8_lossy(&kept.body), String::from_utf8_lossy(&sent.body));
     }
 }
+
+/// Calls of the client's tools are judged in whichever round they come; ours are not.
+#[test]
+fn calls_of_later_rounds_are_judged() {
+    let search = searxng();
+    let judge = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            let messages = seen.json()["messages"].clone();
+            let prompt = messages.as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+            let nonce = prompt.split_whitespace().nth(1).unwrap();
+            let verdict = json!({"nonce": nonce, "explanation": "It lists.", "decision": "allow"});
+            conn.write(ok(&completion(&verdict.to_string())));
+        }
+    });
+    let up = model(|seen| match results(seen) {
+        0 => vec![call(0, "web_search", &json!({"query": "q"})), finish("tool_calls")],
+        _ => vec![call(0, "Bash", &json!({"command": "ls"})), finish("tool_calls")],
+    });
+    let mut config = searching(&up.base(), Some(&search), None);
+    config::add_model(&mut config, "judge", &judge.base(), "generic");
+    config::rename(&mut config, "judge.example");
+    config.extras.safeguards_model = Some("judge".to_owned());
+    let proxy = Proxy::start(config);
+    for stream in [true, false] {
+        let mut body = request(
+            stream,
+            &json!([search_tool(), {"name": "Bash", "input_schema": {"type": "object"}}]),
+            "q",
+        );
+        body["safeguards"] =
+            json!([{"type": "dangerous_tool_use", "classifier_context": {"v": 1, "live_cwd": "/w"}}]);
+        let answer = ask_for(&proxy, &body);
+        let message = message_of(&answer);
+        assert_eq!(types(&message), ["server_tool_use", "web_search_tool_result", "tool_use"]);
+        let safeguards = if stream {
+            let (events, _) = answer.events();
+            events.iter().find(|e| e["type"] == "message_delta").unwrap()["delta"]["safeguard_results"]
+                .clone()
+        } else {
+            message["safeguard_results"].clone()
+        };
+        let uses = safeguards[0]["status"]["tool_uses"].as_object().unwrap();
+        let id = message["content"][2]["id"].as_str().unwrap();
+        assert_eq!((uses.len(), &uses[id]["outcome"]), (1, &json!("not_flagged")), "{safeguards}");
+    }
+    assert_eq!(judge.seen().len(), 2);
+}

@@ -4,10 +4,22 @@ from __future__ import annotations
 import base64
 
 import pytest
-from conftest import NEWEST, USER
-from upstream import call, whole
+from conftest import NEWEST, USER, config, connect
+from proxy import Proxy
+from upstream import call, either, whole
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+# Its table of objects is missing, as in many a real one.
+PDF = base64.b64encode(b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>endobj
+4 0 obj<</Length 42>>stream
+BT /F1 24 Tf 72 700 Td (Hello PDF) Tj ET
+endstream endobj
+5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
+trailer<</Size 6/Root 1 0 R>>
+""").decode()
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
@@ -40,6 +52,24 @@ def test_image_for_a_model_without_eyes(up, client):
     assert raw.headers["x-claude-proxy-warnings"] == "dropped:image"
 
 
+def test_image_described_for_a_model_without_eyes(up):
+    up.play(lambda seen: whole("A cat.") if seen.body["model"] == "oai" else whole("I see: a cat."))
+    with Proxy(config(up, vision_model="oai")) as proxy, connect(proxy) as client:
+        for _ in range(2):
+            raw = client.messages.with_raw_response.create(
+                model="blind", max_tokens=9, messages=user(text("What?"), image({"type": "base64", "media_type": "image/png", "data": PNG})))
+            assert raw.headers["x-claude-proxy-warnings"] == "degraded:image"
+            assert raw.parse().content[0].text == "I see: a cat."
+        count = client.messages.count_tokens(model="blind", messages=user(
+            text("What?"), image({"type": "base64", "media_type": "image/png", "data": PNG})))
+        assert count.input_tokens < 100
+    eye, told, again = up.seen
+    assert eye.messages[0]["content"][0] == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    assert told.messages[0]["content"].startswith("What?\n\n[image, described by oai,")
+    assert told.messages[0]["content"].endswith("<image_description>\nA cat.\n</image_description>")
+    assert again.raw == told.raw
+
+
 def test_text_document(up, ask):
     up.play(whole("ok"))
     ask(messages=user({"type": "document", "title": "Notes & <more>", "source": {
@@ -58,6 +88,22 @@ def test_pdf_is_left_out_and_says_so(up, client):
     assert "[document omitted: Bill: PDF input is not supported by this upstream]" in content
     assert pdf not in content
     assert raw.headers["x-claude-proxy-warnings"] == "dropped:document_pdf"
+
+
+def test_pdf_becomes_its_text(up):
+    up.play(either("ok"))
+    with Proxy(config(up, pdf_text=True)) as proxy, connect(proxy) as client:
+        raw = client.messages.with_raw_response.create(model="plain", max_tokens=9, messages=user(
+            {"type": "document", "title": "Bill", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}, text("Sum up.")))
+        assert raw.headers["x-claude-proxy-warnings"] == "degraded:document_pdf"
+        with client.messages.stream(model="plain", max_tokens=9, messages=user(
+                {"type": "document", "source": {"type": "base64", "media_type": "application/pdf",
+                                                "data": base64.b64encode(b"no PDF").decode()}})) as answer:
+            answer.until_done()
+            assert answer.response.headers["x-claude-proxy-warnings"] == "dropped:document_pdf"
+    content = up.seen[0].messages[0]["content"]
+    assert content.startswith('<document title="Bill">\n[PDF of 1 page') and "[page 1]\nHello PDF\n</document>" in content
+    assert "[This PDF cannot be read: it is no PDF, or too broken to read.]" in up.last.messages[0]["content"]
 
 
 def test_pdf_for_an_upstream_that_reads_it(up, ask):

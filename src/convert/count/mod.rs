@@ -8,6 +8,7 @@ mod media;
 pub use bpe::tokens;
 pub use counted::Counted;
 pub use known::Known;
+pub use media::stand_in_tokens;
 use media::{MEDIA_TOKENS, image_tokens, pdf_tokens};
 
 use super::profile::Profile;

@@ -150,7 +150,8 @@ impl<S: Sink> Machine<S> {
 
     /// Bytes held.
     pub(super) fn retained(&self) -> usize {
-        self.held_back() + self.hold.as_ref().map_or(0, |hold| hold.retained())
+        let citations = self.citations.as_ref().map_or(0, |citations| citations.retained());
+        self.held_back() + self.hold.as_ref().map_or(0, |hold| hold.retained()) + citations
     }
 
     /// Bytes that wait for more from the upstream.
@@ -162,7 +163,6 @@ impl<S: Sink> Machine<S> {
             + self.space.len()
             + self.held.iter().map(Held::retained).sum::<usize>()
             + self.refusal.as_ref().map_or(0, String::len)
-            + self.citations.as_ref().map_or(0, |citations| citations.retained())
     }
 
     pub(super) fn start(&mut self, out: &mut Vec<u8>) {

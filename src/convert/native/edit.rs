@@ -7,16 +7,16 @@ use crate::wire::anthropic::outline::List;
 
 /// Changes to one text, none overlapping another.
 #[derive(Debug, Default)]
-pub(super) struct Edits<'a>(Vec<(Range<usize>, Cow<'a, str>)>);
+pub(in crate::convert) struct Edits<'a>(Vec<(Range<usize>, Cow<'a, str>)>);
 
 impl<'a> Edits<'a> {
-    pub(super) fn replace(&mut self, at: Range<usize>, with: impl Into<Cow<'a, str>>) {
+    pub(in crate::convert) fn replace(&mut self, at: Range<usize>, with: impl Into<Cow<'a, str>>) {
         self.0.push((at, with.into()));
     }
 
     /// Takes items out of a list or object; what is left is one still. `gone` are their indexes,
     /// in order.
-    pub(super) fn remove<T>(&mut self, text: &str, list: &List<T>, gone: &[usize]) {
+    pub(in crate::convert) fn remove<T>(&mut self, text: &str, list: &List<T>, gone: &[usize]) {
         let mut gone = gone.iter().copied().peekable();
         if gone.peek().is_none() {
             return;
@@ -39,7 +39,7 @@ impl<'a> Edits<'a> {
     }
 
     /// The text with every change made.
-    pub(super) fn apply(mut self, text: &str) -> Vec<u8> {
+    pub(in crate::convert) fn apply(mut self, text: &str) -> Vec<u8> {
         self.0.sort_by_key(|(at, _)| at.start);
         let more: usize = self.0.iter().map(|(_, with)| with.len()).sum();
         let mut out = Vec::with_capacity(text.len() + more);

@@ -4,7 +4,7 @@
 //! history that another upstream helped to write; all else stays as it came.
 
 mod answer;
-mod edit;
+pub(super) mod edit;
 mod error;
 mod relay;
 mod request;

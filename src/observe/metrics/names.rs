@@ -141,7 +141,9 @@ pub const ENDPOINTS: [&str; 7] =
 
 /// `loss` of [`LOSSES`]: the tokens of the warnings header, those that end in a name from outside
 /// without it.
-pub const LOSS_TOKENS: [&str; 34] = [
+pub const LOSS_TOKENS: [&str; 36] = [
+    "degraded:document_pdf",
+    "degraded:image",
     "degraded:invalid_utf8",
     "degraded:max_tokens",
     "degraded:prefill",

@@ -3,6 +3,7 @@
 
 mod carry;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -172,13 +173,18 @@ impl Rounds {
         }
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
         let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
-        let Origin { seed, delegated, ref keeping, .. } = self.origin;
-        let keeping = keeping.clone();
+        let Origin { seed, delegated, keeping, .. } = self.origin.clone();
         let round = if self.spent { Round::Last } else { Round::Further };
-        let further = Some(Further { resumed: Arc::new(resumed), round });
+        let further = Further { resumed: Arc::new(resumed), round };
         Step::Asking(Box::pin(async move {
-            let crossing = Crossing::default();
-            let asking = Asking { request_id: &request_id, seed, crossing, delegated, keeping, further };
+            let asking = Asking {
+                request_id: &request_id,
+                seed,
+                crossing: Crossing::default(),
+                delegated,
+                keeping: keeping.map_or_else(OnceCell::new, OnceCell::from),
+                further: Some(further),
+            };
             let answer = go_on(&worker, &asking, &request, &model, &mut part).await;
             (answer, part)
         }))

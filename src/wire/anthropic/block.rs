@@ -193,11 +193,11 @@ struct Fields<'a> {
     title: Option<JsonStr<'a>>,
     context: Option<JsonStr<'a>>,
     id: Option<JsonStr<'a>>,
+    /// Also the code of an error.
     name: Option<JsonStr<'a>>,
     input: Option<RawJson<'a>>,
     content: Vec<Block<'a>>,
     results: Option<Vec<Found<'a>>>,
-    error_code: Option<JsonStr<'a>>,
     is_error: bool,
     signature: Option<JsonStr<'a>>,
     change: Option<ToolChange<'a>>,
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
             ("web_search_tool_result", "content") if cur.peek() == Some(b'{') => {
                 cur.object(|key, cur| -> Result<()> {
                     match key.raw() {
-                        "error_code" => self.error_code = cur.opt_string()?,
+                        "error_code" => self.name = cur.opt_string()?,
                         _ => drop(cur.raw()?),
                     }
                     Ok(())
@@ -332,7 +332,7 @@ impl<'a> Fields<'a> {
             },
             "web_search_tool_result" => BlockKind::WebSearchResult {
                 tool_use_id: self.id.unwrap_or_default(),
-                found: self.results.ok_or(self.error_code.unwrap_or_default()),
+                found: self.results.ok_or(self.name.unwrap_or_default()),
             },
             "web_fetch_tool_result" => {
                 BlockKind::WebFetchResult { tool_use_id: self.id.unwrap_or_default(), content: self.input }

@@ -32,7 +32,6 @@ struct Shape {
     strict: bool,
     defer_loading: bool,
     input_examples: bool,
-    web: Option<Place>,
 }
 
 /// An [`InputSchema`], likewise.
@@ -71,7 +70,6 @@ impl Shape {
     fn of(tool: &Tool<'_>, list: &str) -> Option<Self> {
         // A part that has no place: then the whole list is not kept.
         let optional = |part: Option<_>| part.map_or(Some(None), |part| Place::of(part, list).map(Some));
-        let web = tool.web.map_or(Some(None), |web| Place::of(web, list).map(Some))?;
         let input_schema = match &tool.input_schema {
             None => None,
             Some(schema) => {
@@ -91,7 +89,6 @@ impl Shape {
             strict: tool.strict,
             defer_loading: tool.defer_loading,
             input_examples: tool.input_examples,
-            web,
         })
     }
 
@@ -111,7 +108,6 @@ impl Shape {
             strict: self.strict,
             defer_loading: self.defer_loading,
             input_examples: self.input_examples,
-            web: self.web.map(|web| web.in_text(list)),
         }
     }
 }

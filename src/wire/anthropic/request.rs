@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub system: Vec<SystemBlock<'a>>,
     /// `tools`.
     pub tools: Vec<Tool<'a>>,
+    /// The same as it stood, for settings that only some tools have; empty: there are none.
+    pub tools_text: &'a str,
     /// `tool_choice`.
     pub tool_choice: Option<ToolChoice<'a>>,
     /// `stop_sequences`.
@@ -211,6 +213,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
         messages: Vec::new(),
         system: Vec::new(),
         tools: Vec::new(),
+        tools_text: "",
         tool_choice: None,
         stop_sequences: Vec::new(),
         temperature: None,
@@ -239,7 +242,12 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
             "temperature" => r.temperature = number(cur).under("temperature")?,
             "top_p" => r.top_p = number(cur).under("top_p")?,
             "top_k" => r.top_k = number(cur).under("top_k")?,
-            "tools" => r.tools = tools(cur, known.as_deref_mut()).under("tools")?,
+            "tools" => {
+                cur.peek();
+                let start = cur.at();
+                r.tools = tools(cur, known.as_deref_mut()).under("tools")?;
+                r.tools_text = cur.since(start);
+            }
             "tool_choice" => r.tool_choice = tool_choice(cur).under("tool_choice")?,
             "thinking" => r.thinking = thinking(cur).under("thinking")?,
             "output_config" => {

@@ -20,8 +20,6 @@ pub struct Tool<'a> {
     pub defer_loading: bool,
     /// `input_examples` are there.
     pub input_examples: bool,
-    /// All of it, where the type is that of a web tool of the server's: it has settings.
-    pub web: Option<RawJson<'a>>,
 }
 
 /// A JSON Schema, taken apart at the top: its fields are found once, when the request is read.
@@ -113,10 +111,7 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
         strict: false,
         defer_loading: false,
         input_examples: false,
-        web: None,
     };
-    cur.peek();
-    let start = cur.at();
     cur.object(|key, cur| -> Result<()> {
         match key.raw() {
             "type" => tool.kind = cur.opt_string().under("type")?,
@@ -147,7 +142,6 @@ pub(super) fn tool<'a>(cur: &mut Cursor<'a>) -> Result<Tool<'a>> {
         }
     }
     tool.name = name.unwrap_or_default();
-    tool.web = tool.web_tool().map(|_| cur.raw_since(start));
     Ok(tool)
 }
 

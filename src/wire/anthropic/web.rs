@@ -1,7 +1,7 @@
 //! The settings of a web tool of the server's.
 
-use super::complaint::{Complaint, Result, Step, Under, strings};
-use super::tool::{Tool, WebTool};
+use super::complaint::{Complaint, Result, Step, Under, list, strings};
+use super::tool::WebTool;
 use super::{ApiError, Request};
 use crate::wire::json::Cursor;
 
@@ -33,13 +33,22 @@ impl WebSettings {
     /// # Errors
     /// 400 for settings of the wrong type, and for domains that are both allowed and blocked.
     pub fn of(request: &Request<'_>, tool: WebTool) -> std::result::Result<Option<Self>, ApiError> {
-        let found = request.tools.iter().enumerate().find(|(_, t)| t.web_tool() == Some(tool));
-        let Some((n, entry)) = found else { return Ok(None) };
-        let read = Self::read(tool, entry);
-        read.map(Some).map_err(|e| e.under(Step::Index(n)).under(Step::Key("tools")).into_error(b""))
+        let Some(at) = request.tools.iter().position(|t| t.web_tool() == Some(tool)) else { return Ok(None) };
+        let mut settings = None;
+        let mut cursor = Cursor::new(request.tools_text);
+        let read = list(&mut cursor, |n, cur| {
+            if n == at {
+                settings = Some(Self::read(tool, cur)?);
+            } else {
+                cur.raw()?;
+            }
+            Ok(())
+        });
+        read.map_err(|e| e.under(Step::Key("tools")).into_error(request.tools_text.as_bytes()))?;
+        Ok(settings)
     }
 
-    fn read(tool: WebTool, entry: &Tool<'_>) -> Result<Self> {
+    fn read(tool: WebTool, cur: &mut Cursor<'_>) -> Result<Self> {
         let mut settings = Self {
             tool,
             max_uses: None,
@@ -48,8 +57,7 @@ impl WebSettings {
             max_content_tokens: None,
             country: None,
         };
-        let Some(raw) = entry.web else { return Ok(settings) };
-        raw.cursor().object(|key, cur| -> Result<()> {
+        cur.object(|key, cur| -> Result<()> {
             match key.raw() {
                 "max_uses" => settings.max_uses = number(cur).under("max_uses")?,
                 "allowed_domains" => {

@@ -93,6 +93,19 @@ impl Program {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Processes that it has started and that are still there.
+    #[cfg(target_os = "linux")]
+    pub fn children(&self) -> usize {
+        let parent = self.child.id().to_string();
+        let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.unwrap().path().join("stat")).ok()?;
+            // `1234 (name) S 1233 ...`: the name may hold anything.
+            let mut rest = stat.rsplit_once(") ")?.1.split(' ');
+            Some((rest.next()? != "Z", rest.next()? == parent))
+        });
+        all.filter(|state| *state == (true, true)).count()
+    }
+
     /// Resident memory, in bytes.
     #[cfg(target_os = "linux")]
     pub fn resident(&self) -> usize {

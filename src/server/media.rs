@@ -1,0 +1,173 @@
+//! What is found out about images and PDF documents of requests: once each.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use super::app::Worker;
+use super::memo::{Finding, Key, Memo};
+use super::vision;
+use crate::config::Extras;
+use crate::convert::stand_in::{Kind, Medium};
+use crate::observe::Record;
+use crate::observe::side::SideCounts;
+use crate::pdf;
+
+/// Longest that a request waits for all of it. Claude Code waits 360 s for an answer's head.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So many are found out side by side for one request.
+const AT_ONCE: usize = 4;
+/// So many new ones are found out for one request; the others are left out of it.
+const MOST_NEW: usize = 64;
+/// Most that descriptions of images take, in bytes.
+const DESCRIPTIONS: usize = 8 << 20;
+/// Most that texts of documents take, in bytes.
+const DOCUMENTS: usize = 32 << 20;
+/// Hashing more than that at a time would keep the streams of this thread waiting.
+const A_BREATH: usize = 256 << 10;
+
+/// What all threads know of images and documents.
+#[derive(Debug)]
+pub(super) struct Media {
+    descriptions: Memo,
+    documents: Memo,
+    reader: pdf::Reader,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            descriptions: Memo::new(DESCRIPTIONS),
+            documents: Memo::new(DOCUMENTS),
+            reader: pdf::Reader::default(),
+        }
+    }
+}
+
+impl Media {
+    fn memo(&self, kind: Kind) -> &Memo {
+        match kind {
+            Kind::Pdf => &self.documents,
+            Kind::Image | Kind::ImageUrl => &self.descriptions,
+        }
+    }
+
+    /// What is known by now.
+    pub(super) fn known(&self, config: &Extras, medium: &Medium<'_>) -> Option<Finding> {
+        self.memo(medium.kind).known(&key(config, medium))
+    }
+}
+
+/// All that a finding depends on: the medium, who is asked for it, and how.
+fn key(config: &Extras, medium: &Medium<'_>) -> Key {
+    let mut hash = Sha256::new();
+    let mut part = |part: &str| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    part(match medium.kind {
+        Kind::Image => "image",
+        Kind::ImageUrl => "image by URL",
+        Kind::Pdf => "PDF",
+    });
+    if medium.kind != Kind::Pdf {
+        part(config.vision_model.as_deref().unwrap_or_default());
+        part(vision::QUESTION);
+        part(medium.media_type.raw());
+    }
+    part(medium.data.raw());
+    hash.finalize().into()
+}
+
+/// What is known of each, after what is not known was found out. None: that failed, or took too
+/// long, or there is too much of it.
+pub(super) async fn findings(
+    worker: &Rc<Worker>,
+    request_id: &str,
+    media: &[Medium<'_>],
+    record: &mut Record,
+) -> Vec<Option<Finding>> {
+    let until = Instant::now() + PATIENCE;
+    let config = &worker.config.extras;
+    let mut keys: Vec<Key> = Vec::with_capacity(media.len());
+    let mut hashed = 0;
+    for medium in media {
+        keys.push(key(config, medium));
+        hashed += medium.data.raw().len();
+        if hashed >= A_BREATH {
+            hashed = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    let known = |n: usize| {
+        let (medium, key) = (media.get(n)?, keys.get(n)?);
+        worker.media.memo(medium.kind).known(key)
+    };
+    let mut found: Vec<Option<Finding>> = (0..media.len()).map(known).collect();
+    // The newest first: it is what the question is about.
+    let mut wanted: Vec<(usize, Key)> = Vec::new();
+    for (n, key) in keys.iter().enumerate().rev() {
+        if wanted.len() < MOST_NEW && found.get(n) == Some(&None) && wanted.iter().all(|(_, k)| k != key) {
+            wanted.push((n, *key));
+        }
+    }
+    if wanted.is_empty() {
+        return found;
+    }
+    let took = Cell::new(SideCounts::default());
+    {
+        let find = |(n, key): (usize, Key)| {
+            let took = &took;
+            async move {
+                let medium = media.get(n)?;
+                let memo = worker.media.memo(medium.kind);
+                Some((key, memo.get(key, async || find(worker, request_id, medium, took).await).await))
+            }
+        };
+        let mut work = iter(wanted).map(find).buffer_unordered(AT_ONCE);
+        while let Ok(Some(done)) = timeout_at(until, work.next()).await {
+            let Some((key, finding)) = done else { continue };
+            for (slot, _) in found.iter_mut().zip(&keys).filter(|(_, k)| **k == key) {
+                *slot = Some(finding.clone());
+            }
+        }
+    }
+    record.asides.add(took.get());
+    found
+}
+
+async fn find(
+    worker: &Rc<Worker>,
+    request_id: &str,
+    medium: &Medium<'_>,
+    took: &Cell<SideCounts>,
+) -> Finding {
+    let place = medium.place;
+    if medium.kind == Kind::Pdf {
+        return match worker.media.reader.text(medium.data.raw()).await {
+            Ok(text) => {
+                tracing::debug!(request_id, %place, bytes = text.len(), "a PDF document was read");
+                Finding::Text(text.into())
+            }
+            Err(why) => {
+                tracing::warn!(request_id, %place, error = %why, "a PDF document could not be read");
+                if why.lasts() {
+                    return Finding::Hopeless(format!("[This PDF cannot be read: {why}.]").into());
+                }
+                Finding::Failed
+            }
+        };
+    }
+    match vision::describe(worker, request_id, medium, took).await {
+        Ok(text) => Finding::Text(text.into()),
+        Err(why) => {
+            tracing::warn!(request_id, %place, error = %why, "an image could not be described");
+            Finding::Failed
+        }
+    }
+}
