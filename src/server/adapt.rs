@@ -55,6 +55,9 @@ async fn fitting(
     if worker.adapts() && record.side.is_none() {
         // Rare, and large.
         let adapted = Box::pin(adapt(worker, asking, reading, model, record)).await?;
+        if let Some(exchange) = &record.capture {
+            exchange.describe(|meta| meta.adapted = adapted.is_some());
+        }
         if let Some(Adapted { body, losses }) = adapted {
             let prepared = Call::prepare(worker, asking, &mut Reading::of(&body, worker), model, record)?;
             losses.tokens().iter().for_each(|token| record.warn(token));
@@ -91,6 +94,10 @@ async fn adapt(
     let stand_ins = media.iter().zip(&findings);
     let stand_ins =
         stand_ins.filter_map(|(m, finding)| Some((m, stand_in(m.kind, finding.as_ref()?, describer)?)));
+    let mut stand_ins = stand_ins.peekable();
+    if stand_ins.peek().is_none() {
+        return Ok(None);
+    }
     let (body, losses) = stand_in::put(text, stand_ins);
     Ok(Some(Adapted { body: body.into(), losses }))
 }

@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use sha2::{Digest, Sha256};
@@ -57,6 +60,31 @@ impl Media {
         }
     }
 
+    /// The text of a PDF that came from `place`; none: it has none that can be read.
+    pub(super) async fn text_of(&self, pdf: &[u8], request_id: &str, place: &str) -> Option<Arc<str>> {
+        let data = BASE64_STANDARD.encode(pdf);
+        match self.documents.get(pdf_key(&data), async || self.read(&data, request_id, place).await).await {
+            Finding::Text(text) => Some(text),
+            Finding::Hopeless(_) | Finding::Failed => None,
+        }
+    }
+
+    async fn read(&self, data: &str, request_id: &str, place: &str) -> Finding {
+        match self.reader.text(data).await {
+            Ok(text) => {
+                tracing::debug!(request_id, place, bytes = text.len(), "a PDF document was read");
+                Finding::Text(text.into())
+            }
+            Err(why) => {
+                tracing::warn!(request_id, place, error = %why, "a PDF document could not be read");
+                if why.lasts() {
+                    return Finding::Hopeless(format!("[This PDF cannot be read: {why}.]").into());
+                }
+                Finding::Failed
+            }
+        }
+    }
+
     /// What is known by now.
     pub(super) fn known(&self, config: &Extras, medium: &Medium<'_>) -> Option<Finding> {
         self.memo(medium.kind).known(&key(config, medium))
@@ -65,22 +93,25 @@ impl Media {
 
 /// All that a finding depends on: the medium, who is asked for it, and how.
 fn key(config: &Extras, medium: &Medium<'_>) -> Key {
+    let data = medium.data.raw();
+    let describer = config.vision_model.as_deref().unwrap_or_default();
+    match medium.kind {
+        Kind::Pdf => pdf_key(data),
+        Kind::Image => hash(&["image", describer, vision::QUESTION, medium.media_type.raw(), data]),
+        Kind::ImageUrl => hash(&["image by URL", describer, vision::QUESTION, data]),
+    }
+}
+
+fn pdf_key(data: &str) -> Key {
+    hash(&["PDF", data])
+}
+
+fn hash(parts: &[&str]) -> Key {
     let mut hash = Sha256::new();
-    let mut part = |part: &str| {
+    for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
-    };
-    part(match medium.kind {
-        Kind::Image => "image",
-        Kind::ImageUrl => "image by URL",
-        Kind::Pdf => "PDF",
-    });
-    if medium.kind != Kind::Pdf {
-        part(config.vision_model.as_deref().unwrap_or_default());
-        part(vision::QUESTION);
-        part(medium.media_type.raw());
     }
-    part(medium.data.raw());
     hash.finalize().into()
 }
 
@@ -149,19 +180,7 @@ async fn find(
 ) -> Finding {
     let place = medium.place;
     if medium.kind == Kind::Pdf {
-        return match worker.media.reader.text(medium.data.raw()).await {
-            Ok(text) => {
-                tracing::debug!(request_id, %place, bytes = text.len(), "a PDF document was read");
-                Finding::Text(text.into())
-            }
-            Err(why) => {
-                tracing::warn!(request_id, %place, error = %why, "a PDF document could not be read");
-                if why.lasts() {
-                    return Finding::Hopeless(format!("[This PDF cannot be read: {why}.]").into());
-                }
-                Finding::Failed
-            }
-        };
+        return worker.media.read(medium.data.raw(), request_id, &place.to_string()).await;
     }
     match vision::describe(worker, request_id, medium, took).await {
         Ok(text) => Finding::Text(text.into()),

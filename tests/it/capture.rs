@@ -339,3 +339,29 @@ fn a_judged_exchange_can_be_replayed() {
     let (code, said) = replay(&dir);
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// What stood in for an image came from elsewhere: nobody claims that the exchange differs now.
+#[test]
+fn an_exchange_with_a_described_image_is_no_difference() {
+    let up = Upstream::answering(ok(&completion("A cat.")));
+    let config = json!({"port": 0, "vision_model": "eye", "providers": [
+        {"base_url": up.base(), "api_key": "", "profile": "generic", "models": [{"id": "m", "vision": false}, {"id": "eye"}]}]});
+    let dir = Dir::new("capture-described");
+    let program = Program::start(&["serve", "--capture", &dir.0.display().to_string()], &config.to_string());
+    let image =
+        json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aW1hZ2U="}});
+    let asked = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [image]}]});
+    assert_eq!(post(program.addr(), asked.to_string().as_bytes()).status, 200);
+    assert_eq!(post(program.addr(), &message("no image", false)).status, 200);
+    eventually("both are on disk", || dir.exchanges().len() == 2);
+    let exchanges = dir.exchanges();
+    assert_eq!(
+        (&meta(&exchanges[0])["adapted"], &meta(&exchanges[1])["adapted"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(exchanges[0]["upstream-request.json"].contains("<image_description>"));
+    assert!(exchanges[0]["client-request.json"].contains("aW1hZ2U="));
+    let (_, said) = replay(&dir);
+    assert!(said.contains("its images or PDF documents were replaced by texts that others made"), "{said}");
+    assert!(!said.contains("differs"), "{said}");
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::samples::{Page, locked, pdf};
 use crate::support::metrics::Metrics;
 use crate::support::program::Program;
+use crate::support::upstream::{http, ok};
 use crate::support::*;
 
 fn start(up: &Upstream, profile: &str, pdf_text: bool) -> Program {
@@ -193,13 +194,57 @@ fn bombs_go_off_elsewhere() {
 fn nobody_reads_for_a_client_that_left() {
     let up = Upstream::hello();
     let proxy = start(&up, "generic", true);
-    let line = "(word word word word) Tj T* ".repeat(20_000);
-    let content = format!("BT /F1 1 Tf 1 TL 72 700 Td {line} ET");
-    let slow = vec![Page::Content(&content); 40];
+    // Seconds of work, if nobody stops it.
+    let slow = [Page::Packed("q Q ", 12 << 20); 8];
     let mut client = Client::connect(proxy.addr());
     client.send("POST", "/v1/messages", &[], &asking(json!([document(&pdf(&slow))]), false));
     eventually("a process reads", || proxy.children() == 1);
     client.close();
     eventually("it is gone", || proxy.children() == 0);
-    assert!(up.seen().is_empty());
+    // It did not come to its end, neither by itself nor at its deadline.
+    let told =
+        ["a PDF document was read", "a PDF document could not be read"].map(|line| proxy.lines(line).len());
+    assert_eq!((told, up.seen().len()), ([0, 0], 0));
+}
+
+/// What `web_fetch` brings is a PDF: the model gets its text, and so does the client.
+#[test]
+fn a_fetched_pdf_becomes_its_text() {
+    let page = String::from_utf8(pdf(&[Page::Text("Hello from afar")])).unwrap();
+    let pages = Upstream::answering(http(200, &[("content-type", "application/pdf")], &page));
+    let url = format!("{}/paper.pdf", pages.base());
+    let wanted = url.clone();
+    let up = Upstream::start(move |mut conn| {
+        while let Some(seen) = conn.request() {
+            let asked = seen.json();
+            let last = asked["messages"].as_array().unwrap().last().unwrap();
+            if last["role"] == "tool" {
+                conn.write(ok(&completion("It greets.")));
+                continue;
+            }
+            let call = json!({"id": "call_0", "type": "function",
+                "function": {"name": "web_fetch", "arguments": json!({"url": wanted}).to_string()}});
+            let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            conn.write(ok(&json!({"id": "c", "object": "chat.completion", "model": "m", "created": 1,
+                "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}})
+            .to_string()));
+        }
+    });
+    let config = json!({"port": 0, "pdf_text": true, "web_fetch": true,
+        "web_fetch_private_hosts": [pages.addr.to_string()], "providers": [
+            {"base_url": up.base(), "api_key": "sk-1", "profile": "generic", "models": [{"id": "m"}]}]});
+    let proxy = Program::start(&["serve"], &config.to_string());
+    let asked = json!({"model": "m", "max_tokens": 64, "tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}],
+        "messages": [{"role": "user", "content": format!("What is in {url} ?")}]});
+    let answer = post(proxy.addr(), asked.to_string().as_bytes());
+    assert_eq!(answer.status, 200);
+    let text = "[page 1]\nHello from afar";
+    let content = answer.json()["content"].clone();
+    let document = &content[1]["content"]["content"];
+    assert_eq!(document["source"]["type"], "text", "{content}");
+    assert!(document["source"]["data"].as_str().unwrap().ends_with(text), "{content}");
+    let seen = up.seen().pop().unwrap().json();
+    let told = seen["messages"].as_array().unwrap().last().unwrap();
+    assert!(told["content"].as_str().unwrap().contains(text), "{told}");
 }

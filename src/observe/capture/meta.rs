@@ -70,6 +70,10 @@ pub struct Meta {
     /// of the upstream is about the last one; the client's answer is all of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rounds: u32,
+    /// Images or documents of the client's request were replaced before it was converted, by what
+    /// is only in the upstream's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adapted: bool,
     /// Nobody answered, and the client got the error of an earlier attempt than the last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub earlier_error: bool,

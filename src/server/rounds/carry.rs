@@ -85,7 +85,7 @@ impl Task {
     pub(super) async fn run(self, worker: Rc<Worker>, request_id: Rc<str>) -> Carried {
         let Self { id, tool, asked } = self;
         let done = match asked {
-            Ok(asked) => carry(&worker, &id, &asked).await,
+            Ok(asked) => carry(&worker, &request_id, &id, &asked).await,
             Err(code) => Err((code, String::new())),
         };
         let error = done.as_ref().err().map(|(code, _)| *code);
@@ -114,7 +114,12 @@ fn argument(call: &CompletedCall, tool: WebTool) -> Result<String, &'static str>
     text.filter(|text| !text.is_empty()).ok_or("invalid_tool_input")
 }
 
-async fn carry(worker: &Worker, id: &str, asked: &Asked) -> Result<Vec<u8>, (&'static str, String)> {
+async fn carry(
+    worker: &Worker,
+    request_id: &str,
+    id: &str,
+    asked: &Asked,
+) -> Result<Vec<u8>, (&'static str, String)> {
     let Some(web) = &worker.web else { return Err(("unavailable", "it is not configured".to_owned())) };
     match asked {
         Asked::Search(query, settings) => {
@@ -140,9 +145,16 @@ async fn carry(worker: &Worker, id: &str, asked: &Asked) -> Result<Vec<u8>, (&'s
                 max_content_tokens: settings.max_content_tokens,
             };
             let page = web.fetch(url, &options).await.map_err(|e| (e.code.as_str(), e.detail))?;
-            let body = match &page.content {
-                Content::Text(text) => PageBody::Text(text),
-                Content::Pdf(bytes) => PageBody::Pdf(bytes),
+            let read = match &page.content {
+                Content::Pdf(bytes) if worker.config.extras.pdf_text => {
+                    worker.media.text_of(bytes, request_id, &page.url).await
+                }
+                _ => None,
+            };
+            let body = match (&page.content, &read) {
+                (Content::Text(text), _) => PageBody::Text(text),
+                (Content::Pdf(_), Some(text)) => PageBody::Text(text),
+                (Content::Pdf(bytes), None) => PageBody::Pdf(bytes),
             };
             let (url, title) = (&page.url, page.title.as_deref());
             Ok(web::fetch_result(id, &web::Page { url, title, body, retrieved_at: &page.retrieved_at }))

@@ -57,6 +57,9 @@ impl Exchange {
         if rounds > 1 {
             return Err(format!("it took {rounds} rounds with web tools, and only the last is recorded"));
         }
+        if self.folder.meta.adapted {
+            return Err("its images or PDF documents were replaced by texts that others made".to_owned());
+        }
         let request = self.read(CLIENT_REQUEST)?.ok_or(format!("it has no {CLIENT_REQUEST}"))?;
         if let Some(history) = self.folder.history() {
             self.passed(&request, history)?;
