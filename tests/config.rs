@@ -484,6 +484,46 @@ fn proxies_of_the_environment() {
     assert!(told.contains("SOCKS") && told.contains(r#""" for none"#) && !told.contains("sesame"), "{told}");
 }
 
+/// What `web_search` and `web_fetch` ask goes through the same proxies.
+#[test]
+fn proxies_of_the_environment_for_the_web() {
+    let all = |name: &str| match name {
+        "ALL_PROXY" => Ok("http://u:sesame-123@p:1".to_owned()),
+        "NO_PROXY" => Ok("wiki.example,10.0.0.0/8".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
+    let text = |search: &str| {
+        top(&format!(r#""web_fetch": true, "web_search": {{"provider": "searxng", "base_url": "{search}"}}"#))
+    };
+    let extras = |search: &str| check(&text(search), &all).config.unwrap();
+    let search = |base: &str| extras(base).extras.web_search.unwrap().proxy.map(|proxy| proxy.to_string());
+    assert_eq!(search("https://searx.example").as_deref(), Some("p:1 (ALL_PROXY)"));
+    assert_eq!(search("http://10.0.0.1"), None);
+    assert_eq!(search("http://127.0.0.1:8080"), None);
+    let c = extras("http://localhost");
+    let to = |host, port| c.extras.web_fetch_proxies.to(port == 443, host, port).is_some();
+    assert!(to("a.example", 443) && to("a.example", 80) && to("93.184.215.14", 80));
+    assert!(!to("wiki.example", 443) && !to("a.wiki.example", 80) && !to("10.0.0.5", 80) && !to("::1", 80));
+    assert!(c.secrets().any(|s| s.expose() == "sesame-123"), "it is hidden in captures");
+    // One that cannot be used is told, and only where it would be.
+    let socks = |name: &str| match name {
+        "ALL_PROXY" => Ok("socks5://u:sesame@p:1".to_owned()),
+        "NO_PROXY" => Ok("h".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
+    for (key, path) in [
+        (r#""web_fetch": true"#, "web_fetch"),
+        (r#""web_search": {"provider": "exa", "api_key": "k"}"#, "web_search"),
+        (r#""web_search": {"provider": "searxng", "base_url": "http://s.example"}"#, "web_search.base_url"),
+    ] {
+        let text = top(key).replace("http://h/v1", "http://localhost/v1");
+        let findings = check(&text, &socks).findings;
+        let found = findings.iter().find(|f| f.code == Code::BadUrl && f.path == path);
+        let told = found.unwrap_or_else(|| panic!("{key}: {findings:#?}")).sentence();
+        assert!(told.contains("`ALL_PROXY`") && told.contains("SOCKS") && !told.contains("sesame"), "{told}");
+    }
+}
+
 /// A file with models `m` and `n`, with more keys for each.
 fn two(m: &str, n: &str) -> String {
     with("", &format!("{m}}},{{\"id\":\"n\"{n}"))

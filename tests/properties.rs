@@ -157,6 +157,45 @@ proptest! {
         }
     }
 
+    /// A held end changes nothing but when it comes, and the calls that a judge gets are those that
+    /// the client gets.
+    #[test]
+    fn a_judge_gets_what_the_client_gets(script in prop::collection::vec(said(), 0..8), size in 1usize..80, finish in 0..2) {
+        let finish = ["\"stop\"", "\"length\""][finish as usize];
+        let bytes = String::from_utf8(stream(&script)).unwrap().replace("\"stop\"", finish).into_bytes();
+        let mut reply = context("generic", ThinkingMode::Show);
+        reply.safeguards = true;
+        let plain = pump::stream(reply.clone(), &[&bytes]);
+        reply.holds.verdicts = true;
+        let mut feed = convert::Feed::new("text/event-stream".into(), reply);
+        let (mut out, mut calls) = (Vec::new(), Vec::new());
+        for piece in bytes.chunks(size) {
+            feed.take(piece, &mut out, || ()).unwrap();
+            calls.extend(feed.translator.held_end().take_calls());
+        }
+        prop_assert_eq!(feed.translator.is_held(), !calls.is_empty());
+        let end = feed.translator.held_end();
+        let unsupported = r#"[{"type":"dangerous_tool_use","status":{"type":"unsupported"}}]"#;
+        end.judged(unsupported.to_owned());
+        end.conclude(&mut out);
+        let out = String::from_utf8(out).unwrap();
+        let out = out.replace(r#""status":{"type":"available","tool_uses":{}}"#, r#""status":{"type":"unsupported"}"#);
+        prop_assert_eq!(out, String::from_utf8(plain.bytes.clone()).unwrap());
+        let mut given: Vec<(String, String, String)> = Vec::new();
+        for event in grammar::events(&plain.bytes).unwrap() {
+            let block = &event["content_block"];
+            if block["type"] == "tool_use" {
+                let text = |key: &str| block[key].as_str().unwrap().to_owned();
+                given.push((text("id"), text("name"), String::new()));
+            } else if let (Some(more), Some((_, _, input))) = (event["delta"]["partial_json"].as_str(), given.last_mut()) {
+                input.push_str(more);
+            }
+        }
+        let kept: Vec<_> = calls.iter().map(|c| (c.id.clone(), c.name.clone(), c.input.clone())).collect();
+        prop_assert_eq!(kept, given);
+        prop_assert!(calls.iter().all(|c| c.whole == serde_json::from_str::<Value>(&c.input).is_ok()));
+    }
+
     /// A stream that breaks off anywhere is a valid beginning and then one error, never a success.
     #[test]
     fn a_cut_is_never_a_success(script in prop::collection::vec(said(), 1..6), cut in 0usize..3000) {

@@ -63,6 +63,7 @@ fn context(profile: &'static Profile, choice: u8) -> ReplyContext {
         _ => ThinkingMode::Off,
     };
     reply.safeguards = choice & 0x80 != 0;
+    reply.record = choice & 0x20 != 0;
     reply.context_window = (choice & 0x40 != 0).then_some(4096);
     reply.provider = "upstream".into();
     reply.preview_chars = 10;

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use claude_proxy::convert::count::{Known, count_tokens};
+use claude_proxy::convert::count::{self, count_tokens};
 use claude_proxy::convert::stand_in::{Kind, Missing, StandIn, find, put};
 use claude_proxy::convert::web::Round;
 use claude_proxy::convert::{self, ModelSpec, WebTools};
 use claude_proxy::wire::anthropic::Request;
+use claude_proxy::wire::anthropic::thread::{Known, Threaded};
+use claude_proxy::wire::json::RawJson;
 use serde_json::{Value, json};
 
 use super::{check_error, choices, profile};
@@ -37,10 +39,11 @@ pub fn run(data: &[u8]) {
         && body.len() < 2000
         && options == 1
         && let Ok(tokens) =
-            count_tokens(&counted, profile(which), &spec(options), &Known::default(), &mut || ())
+            count_tokens(&counted, profile(which), &spec(options), &count::Known::default(), &mut || ())
     {
         assert!(tokens > 0 && tokens < 1_000_000, "{tokens} tokens");
     }
+    threaded(body);
     let request = match Request::parse(body) {
         Ok(request) => request,
         Err(error) => {
@@ -78,6 +81,30 @@ fn replace(request: &Request<'_>, body: &[u8]) {
     let again = Request::parse(&replaced).unwrap_or_else(|e| panic!("{}: {text}", e.message));
     assert!(!missing.is_in(&again), "{text}");
     assert_eq!(request.messages.len(), again.messages.len());
+}
+
+/// What a request with `thread` stands for is JSON, and so is what is kept of it.
+fn threaded(body: &[u8]) {
+    let threaded = match Threaded::read(body) {
+        Ok(Some(threaded)) => threaded,
+        Ok(None) => return,
+        Err(error) => return check_error(&error),
+    };
+    let is_json = |text: &[u8]| {
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(text);
+        assert!(read.is_ok(), "{read:?}: {}", String::from_utf8_lossy(text));
+    };
+    let whole = threaded.whole(None).unwrap();
+    is_json(&whole);
+    assert!(!matches!(Threaded::read(&whole), Ok(Some(_))), "it is unfolded once");
+    let kept = threaded.kept_messages();
+    is_json(format!("[{kept}]").as_bytes());
+    assert!(kept.len() <= threaded.messages.len());
+    let messages = [&*kept, r#"{"role":"assistant","content":[]}"#];
+    let messages = messages.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",");
+    let text = |value: Option<RawJson<'_>>| value.map(|value| value.text().to_owned());
+    let known = Known { system: text(threaded.system), tools: text(threaded.tools), messages };
+    is_json(&threaded.whole(Some(&known)).unwrap());
 }
 
 /// The converted request can be read, and answers no call that was not made.

@@ -47,6 +47,13 @@ fn stream(context: ReplyContext, content_type: &str, early: bool, pieces: &[&[u8
     assert!(started || out.is_empty(), "bytes before the start");
     assert!(out.len() <= 8192 + 64 * read, "{} bytes of {read}", out.len());
     assert_eq!(feed.translator.summary().stop_reason.is_some(), error.is_none());
+    if let Some(recorded) = feed.translator.recorded().filter(|_| error.is_none()) {
+        // What is kept of it comes back as history.
+        match serde_json::from_slice::<Vec<Value>>(&recorded.content) {
+            Ok(content) => assert!(content.iter().all(|block| block["type"].is_string())),
+            Err(e) => assert!(e.to_string().contains("recursion limit"), "{e}"),
+        }
+    }
     Run { bytes: out, form: feed.form(), started, error }
 }
 

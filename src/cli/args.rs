@@ -404,6 +404,7 @@ Examples:
   claude-proxy ping-upstream --quick --count 10 glm
   claude-proxy ping-upstream --suggest glm   what to change in the configuration
   claude-proxy ping-upstream --timeout 10 --json glm deepseek
+  claude-proxy ping-upstream --search rust   does the service of `web_search` answer?
 
 Costs some 15 small requests for each model; with --quick 2 for each --count.
 
@@ -428,6 +429,10 @@ pub struct PingUpstreamArgs {
     /// Print only what to set in the configuration: entries of `providers`, to be merged
     #[arg(long, conflicts_with_all = ["quick", "json"])]
     pub suggest: bool,
+
+    /// Search for this with the service of `web_search`, and ask no model
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["models", "all", "count", "quick", "suggest"])]
+    pub search: Option<String>,
 
     /// Longest wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]

@@ -15,6 +15,7 @@ mod init;
 pub mod man;
 mod models;
 pub mod output;
+mod percent;
 mod ping;
 mod progress;
 mod reload;

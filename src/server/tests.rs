@@ -39,6 +39,11 @@ fn upstream() -> (SocketAddr, Arc<AtomicUsize>) {
                 }
                 // Each in one piece.
                 let mut say = |text: String| stream.write_all(text.as_bytes()).unwrap();
+                if request.contains("\"model\":\"agent\"") {
+                    let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_0","function":{"name":"Bash","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
+                    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type";
+                    return say(format!("{head}: text/event-stream\r\n\r\ndata: {call}\n\ndata: [DONE]\n\n"));
+                }
                 if request.contains("\"stream\":true") {
                     let word = r#"data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
                     say(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{word}\n\n"));
@@ -68,7 +73,7 @@ impl Running {
     /// A proxy with room for one request alone.
     fn start(upstream: SocketAddr) -> Self {
         let text = format!(
-            r#"{{"port": 0, "workers": 1, "max_concurrent_requests": 1, "upstream_timeout_seconds": 10, "providers": [{{"base_url": "http://{upstream}", "api_key": "", "models": [{{"id": "m"}}]}}]}}"#,
+            r#"{{"port": 0, "workers": 1, "max_concurrent_requests": 1, "upstream_timeout_seconds": 10, "providers": [{{"base_url": "http://{upstream}", "api_key": "", "models": [{{"id": "m"}}, {{"id": "agent"}}]}}], "safeguards_model": "m"}}"#,
         );
         let config = config::check(&text, &|_| Err(std::env::VarError::NotPresent)).config.unwrap();
         let (told, bound) = std::sync::mpsc::channel();
@@ -93,8 +98,12 @@ impl Running {
     }
 
     fn post(&self, path: &str, stream: bool) -> String {
+        self.post_to("m", path, stream)
+    }
+
+    fn post_to(&self, model: &str, path: &str, stream: bool) -> String {
         let body = format!(
-            r#"{{"model":"m","max_tokens":9,"stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#
+            r#"{{"model":"{model}","max_tokens":9,"stream":{stream},"messages":[{{"role":"user","content":"hi"}}],"safeguards":[{{"type":"dangerous_tool_use"}}]}}"#
         );
         let n = body.len();
         self.ask(&format!(
@@ -177,6 +186,25 @@ fn r17_a_panic_in_a_whole_answer_costs_one_request() {
         assert!(answer.contains("request-id: req_") && answer.contains("\"type\":\"api_error\""), "{answer}");
         proxy.assert_well();
         eventually("the upstream's connection is closed", || closed.load(Ordering::SeqCst) == n);
+    }
+    proxy.end();
+}
+
+/// The judge's answer panics where it is read: in the stream or the request that waits for it.
+#[test]
+fn r17_a_panic_in_a_question_of_our_own_costs_one_request() {
+    let (upstream, closed) = upstream();
+    let proxy = Running::start(upstream);
+    for n in 1..=2 {
+        let answer = proxy.post_to("agent", "/v1/messages", true);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("content_block_stop"), "{answer}");
+        assert_eq!(answer.matches("event: error").count(), 1, "{answer}");
+        assert!(!answer.contains("message_delta") && answer.ends_with("0\r\n\r\n"), "{answer}");
+        proxy.assert_well();
+        let answer = proxy.post_to("agent", "/v1/messages", false);
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("\"type\":\"api_error\""), "{answer}");
+        proxy.assert_well();
+        eventually("the judge's connections are closed", || closed.load(Ordering::SeqCst) == 2 * n);
     }
     proxy.end();
 }

@@ -9,6 +9,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::models;
 use super::work::{Turn, Work};
 use crate::config::Api;
 use crate::convert::Recorded;
+use crate::observe::Metrics;
 use crate::store::Written;
 use crate::store::threads::{At, History, Inherited, Missing, NewTurn, Owner, Threads};
 use crate::wire::anthropic::thread::{BETA, Known, Thread, Threaded};
@@ -33,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Keeping {
     threads: Threads,
+    metrics: Arc<Metrics>,
     /// Without the answer.
     turn: NewTurn,
 }
@@ -63,12 +66,18 @@ pub(super) async fn unfold(
     }
     let owner = threads.owner(worker.key.as_ref().map(|key| key.digest().as_slice()));
     let max = worker.config.max_body_bytes;
-    let (threads, bytes) = (threads.clone(), bytes.clone());
-    let unfolded = web::block(move || read(threads, owner, previous.as_deref(), &bytes, max)).await;
+    let (reading, bytes) = (threads.clone(), bytes.clone());
+    let unfolded = web::block(move || read(&reading, owner, previous.as_deref(), &bytes, max)).await;
     let unfolded = unfolded.map_err(|_| {
         ApiError::new(500, ErrorKind::Api, "internal error while reading a thread: please report it")
     })?;
-    unfolded.map(Some)
+    let (whole, turn) = unfolded.inspect_err(|error| {
+        if error.kind == ErrorKind::NotFound {
+            worker.metrics.thread("not_found");
+        }
+    })?;
+    let (threads, metrics) = (threads.clone(), Arc::clone(&worker.metrics));
+    Ok(Some((whole, Keeping { threads, metrics, turn })))
 }
 
 /// The threads that are kept, if the request may be about one.
@@ -82,12 +91,12 @@ fn has_beta(headers: &HeaderMap) -> bool {
 
 /// Reads the disk and copies the conversation.
 fn read(
-    threads: Threads,
+    threads: &Threads,
     owner: Owner,
     previous: Option<&str>,
     bytes: &[u8],
     max: usize,
-) -> Result<(Bytes, Keeping), ApiError> {
+) -> Result<(Bytes, NewTurn), ApiError> {
     let gone = || ApiError::new(500, ErrorKind::Api, "internal error: the request has changed");
     let threaded = Threaded::read(bytes)?.ok_or_else(gone)?;
     let mut held = 0;
@@ -118,7 +127,7 @@ fn read(
         messages: threaded.kept_messages().into_owned(),
         content: Vec::new(),
     };
-    Ok((whole.into(), Keeping { threads, turn }))
+    Ok((whole.into(), turn))
 }
 
 fn told(missing: &Missing, max: usize) -> ApiError {
@@ -164,6 +173,7 @@ impl Keeping {
             }
             None => Err("the answer was not recorded".to_owned()),
         };
+        self.metrics.thread(if kept.is_ok() { "kept" } else { "failed" });
         kept.map_err(|error| {
             tracing::error!(%error, "a turn of a thread could not be kept");
             let mut error = unsupported("the answer could not be kept");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
 
+use super::slot::{Open, Slot};
 use super::writer::{Upkeep, Writer};
 use super::{OpenError, Result, StoreError};
 
@@ -23,7 +24,7 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 /// The open file. All clones are one.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(super) db: Arc<Database>,
+    pub(super) slot: Arc<Slot>,
     pub(super) writer: Writer,
     salt: [u8; SALT],
 }
@@ -43,20 +44,26 @@ impl Store {
         } else {
             create(path)?
         };
-        Self::over(db, upkeep).map_err(|e| damaged(path, e))
+        let again = path.to_owned();
+        let open = move || {
+            let db = builder().open(&again).map_err(|e| refused(&again, e))?;
+            check(&db, &again)?;
+            Ok(db)
+        };
+        Self::over(db, Box::new(open), upkeep).map_err(|e| damaged(path, e))
     }
 
     /// Over a database that [`check`] has seen.
-    fn over(db: Database, upkeep: Upkeep) -> Result<Self> {
+    fn over(db: Database, open: Open, upkeep: Upkeep) -> Result<Self> {
         let salt = {
             let meta = db.begin_read()?.open_table(META)?;
             let salt = meta.get_owned("salt")?;
             let salt = salt.and_then(|salt| salt.value().try_into().ok());
             salt.ok_or_else(|| StoreError::new("it has no salt"))?
         };
-        let db = Arc::new(db);
-        let writer = Writer::start(Arc::clone(&db), upkeep).map_err(StoreError::new)?;
-        Ok(Self { db, writer, salt })
+        let slot = Arc::new(Slot::new(db, open));
+        let writer = Writer::start(Arc::clone(&slot), upkeep).map_err(StoreError::new)?;
+        Ok(Self { slot, writer, salt })
     }
 
     /// Random bytes of this file, to hash with what must not be read off it.
@@ -67,17 +74,19 @@ impl Store {
     /// Over a backend of a test's own.
     #[cfg(test)]
     pub(super) fn over_backend(
-        backend: impl redb::StorageBackend,
+        backend: impl redb::StorageBackend + Clone,
         upkeep: Upkeep,
     ) -> Result<Self, OpenError> {
         let path = std::path::PathBuf::from("test");
         let new = backend.len().unwrap() == 0;
-        let db = builder().create_with_backend(backend).map_err(|e| refused(&path, e))?;
+        let again = path.clone();
+        let open = move || builder().create_with_backend(backend.clone()).map_err(|e| refused(&again, e));
+        let db = open()?;
         if new {
             found(&db).map_err(|e| damaged(&path, e))?;
         }
         check(&db, &path)?;
-        Self::over(db, upkeep).map_err(|e| damaged(&path, e))
+        Self::over(db, Box::new(open), upkeep).map_err(|e| damaged(&path, e))
     }
 }
 

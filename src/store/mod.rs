@@ -4,6 +4,7 @@
 //! writing is done by one thread, many writes with one `fsync`.
 
 mod file;
+mod slot;
 pub mod threads;
 mod writer;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
+use super::slot::Slot;
 use super::{Result, StoreError};
 
 /// Most writes that share one transaction.
@@ -43,6 +44,10 @@ impl Failing {
     fn note(&self, failed: bool) {
         let now = self.began.elapsed().as_millis() as u64 + 1;
         self.last.store(if failed { now } else { 0 }, Ordering::Relaxed);
+    }
+
+    fn is_noted(&self) -> bool {
+        self.last.load(Ordering::Relaxed) > 0
     }
 
     fn is_recent(&self) -> bool {
@@ -80,13 +85,13 @@ impl Drop for Inner {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(db: Arc<Database>, upkeep: Upkeep) -> std::io::Result<Self> {
+    pub(super) fn start(slot: Arc<Slot>, upkeep: Upkeep) -> std::io::Result<Self> {
         let (jobs, coming) = channel();
         let failing = Arc::new(Failing { began: Instant::now(), last: AtomicU64::new(0) });
         let noted = Arc::clone(&failing);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(&db, &coming, &noted, upkeep))?;
+            .spawn(move || run(&slot, &coming, &noted, upkeep))?;
         let inner = Inner { failing, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
         Ok(Self(Arc::new(inner)))
     }
@@ -107,25 +112,30 @@ impl Writer {
     }
 }
 
-fn run(db: &Database, coming: &Receiver<Job>, failing: &Failing, mut upkeep: Upkeep) {
+fn run(slot: &Slot, coming: &Receiver<Job>, failing: &Failing, mut upkeep: Upkeep) {
     loop {
         match coming.recv_timeout(LOOK) {
             Ok(first) => {
                 let mut jobs = vec![first];
                 jobs.extend(coming.try_iter().take(BATCH - 1));
-                write(db, jobs, failing);
+                if failing.is_noted()
+                    && let Err(error) = slot.reopen()
+                {
+                    tracing::warn!(%error, "the database could not be opened again");
+                }
+                write(slot, jobs, failing);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if let Err(error) = upkeep(db) {
+        if let Err(error) = slot.get().and_then(|db| upkeep(&db)) {
             tracing::warn!(%error, "old threads could not be removed");
         }
     }
 }
 
-fn write(db: &Database, mut jobs: Vec<Job>, failing: &Failing) {
-    let written = together(db, jobs.iter_mut().map(|job| &mut job.write));
+fn write(slot: &Slot, mut jobs: Vec<Job>, failing: &Failing) {
+    let written = together(slot, jobs.iter_mut().map(|job| &mut job.write));
     failing.note(written.is_err());
     if written.is_ok() || jobs.len() == 1 {
         let mut written = Some(written);
@@ -137,14 +147,15 @@ fn write(db: &Database, mut jobs: Vec<Job>, failing: &Failing) {
     }
     // One of them cannot be written: the others must not suffer.
     for mut job in jobs {
-        let written = together(db, std::iter::once(&mut job.write));
+        let written = together(slot, std::iter::once(&mut job.write));
         failing.note(written.is_err());
         drop(job.done.send(written));
     }
 }
 
 /// All of them are on disk, or none.
-fn together<'w>(db: &Database, writes: impl Iterator<Item = &'w mut Write>) -> Result<()> {
+fn together<'w>(slot: &Slot, writes: impl Iterator<Item = &'w mut Write>) -> Result<()> {
+    let db = slot.get()?;
     let txn = db.begin_write()?;
     for write in writes {
         // Dropping the transaction takes all back.

@@ -311,6 +311,22 @@ mod tests {
         }
     }
 
+    /// What passes can be asked for: the client reads URLs more strictly.
+    #[test]
+    fn every_character_can_be_sent() {
+        for c in (1..=0x180).filter_map(char::from_u32).chain(['模', '👩']) {
+            for url in [
+                format!("http://h.example/a{c}b"),
+                format!("http://h.example/?a{c}b"),
+                format!("http://h.example/#{c}"),
+            ] {
+                let asked = read(&url).unwrap().asked();
+                let uri = asked.as_str().parse::<awc::http::Uri>();
+                assert!(uri.is_ok_and(|uri| uri.host() == Some("h.example")), "{asked}");
+            }
+        }
+    }
+
     /// One number of an address, as decimal, hexadecimal or octal.
     fn part(number: u32, base: u8, upper: bool) -> String {
         match (base % 3, upper) {

@@ -23,8 +23,8 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 
 /// As much of a text as about so many tokens, and whether that is all of it.
 ///
-/// Without a tokenizer, on the safe side for the usual ones: four ASCII characters make a token,
-/// two of other alphabets, one of those that need three bytes.
+/// An estimate, as a tokenizer would take seconds for megabytes: four ASCII characters make a
+/// token, two of other alphabets, one of those that need three bytes.
 pub(super) fn cut(text: &mut String, tokens: u64) -> bool {
     let mut left = tokens.saturating_mul(4);
     let mut cost = |c: char| {

@@ -708,3 +708,55 @@ fn lists_of_models() {
         "warning: provider `up`: what it answered is no list of models: nothing is known of its models",
     ]);
 }
+
+/// A configuration with a search service at this address.
+fn searching(base_url: &str, provider: &str) -> Dir {
+    let dir = Dir::new();
+    let search = json!({"provider": provider, "api_key": KEY, "base_url": base_url});
+    let model = json!({"base_url": "http://127.0.0.1:1", "api_key": "k", "models": [{"id": "m"}]});
+    dir.file("config.json", json!({"web_search": search, "providers": [model]}).to_string());
+    dir
+}
+
+#[test]
+fn one_search() {
+    let upstream = Upstream::start(|seen| {
+        assert!(seen.path.starts_with("/res/v1/web/search?q=rust&"), "{}", seen.path);
+        let hit = json!({"title": "The <b>Book</b>", "url": "https://doc.example.org/book/", "description": "Text", "age": "today"});
+        Some((200, "", json!({"web": {"results": [hit]}}).to_string()))
+    });
+    let dir = searching(&upstream.url(), "brave");
+    let done = dir.run("ping-upstream --search rust").exits(0);
+    let (first, rest) = done.stdout.split_once('\n').unwrap();
+    assert!(first.starts_with("brave: 1 hit in ") && first.ends_with(" ms"), "{first}");
+    assert_eq!(rest, "  The Book\n    https://doc.example.org/book/\n");
+    let told = dir.run("ping-upstream --search rust --json").exits(0).json();
+    let hits = json!([{"title": "The Book", "url": "https://doc.example.org/book/", "page_age": "today", "text": "Text"}]);
+    assert_eq!((&told["search"]["hits"], &told["search"]["ok"]), (&hits, &json!(true)), "{told}");
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[test]
+fn a_search_that_fails() {
+    let upstream = Upstream::start(|_| Some((403, "", "<h1>Forbidden</h1>".to_owned())));
+    let broken = searching(&upstream.url(), "searxng");
+    let done = broken.run("ping-upstream --search rust").exits(1);
+    assert!(
+        done.stdout.starts_with("searxng: failed, unavailable: ") && done.stdout.contains("search.formats"),
+        "{done:?}"
+    );
+    let told = broken.run("ping-upstream --search rust --json").exits(1).json();
+    assert_eq!(
+        (&told["search"]["ok"], &told["search"]["error_code"]),
+        (&json!(false), &json!("unavailable"))
+    );
+    let upstream = Upstream::start(|_| {
+        Some((401, "content-type: application/json\r\n", json!({"error": KEY}).to_string()))
+    });
+    let done = searching(&upstream.url(), "exa").run("ping-upstream --search rust").exits(1);
+    assert!(done.stdout.contains("web_search.api_key") && !done.stdout.contains(KEY), "{done:?}");
+    // Nobody to ask.
+    let done = dir("http://127.0.0.1:1", &json!({})).run("ping-upstream --search rust").exits(2);
+    assert!(done.stderr.contains("`web_search` is not configured"), "{done:?}");
+    searching("http://127.0.0.1:1", "searxng").run("ping-upstream m --search rust").exits(2);
+}

@@ -154,11 +154,15 @@ fn an_unknown_answer_makes_the_client_send_all() {
     let dir = tempfile::tempdir().unwrap();
     let up = counting();
     let proxy = Proxy::start(keeping(&up.base(), dir.path()));
+    said(&send(proxy.addr, &body(None, &user("x"), true)));
     let mine = body(Some("msg_01never"), &user("x"), true);
     let answer = send(proxy.addr, &mine);
+    let metrics = metrics::Metrics::of(proxy.addr, None);
+    let turns = |turn| metrics.sum("claude_proxy_thread_turns_total", &[("turn", turn)]);
+    assert_eq!((turns("kept"), turns("not_found"), turns("failed")), (1, 1, 0));
     assert_eq!((answer.status, answer.error().0.as_str()), (404, "not_found_error"));
     assert_eq!(code(&answer), "thread_not_found");
-    assert!(up.seen().is_empty());
+    assert_eq!(up.seen().len(), 1);
 }
 
 #[test]

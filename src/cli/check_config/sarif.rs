@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::File;
+use crate::cli::percent::encoded;
 use crate::config::{Code, Finding, Severity};
 
 /// Where the root of a checkout is; GitHub resolves relative paths against it.
@@ -113,19 +114,6 @@ fn artifact(path: &Path) -> Value {
     } else {
         json!({"uri": uri, "uriBaseId": ROOT})
     }
-}
-
-/// A segment of a path, percent-encoded (RFC 3986, unreserved characters stay).
-fn encoded(segment: &str) -> String {
-    let mut out = String::new();
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod probe;
 mod prober;
 mod report;
 mod said;
+mod search;
 mod spread;
 
 use std::io::Write as _;
@@ -38,6 +39,9 @@ pub(super) fn run(
     printer: &mut Printer,
 ) -> anyhow::Result<Exit> {
     let config = config::load(&config::locate(global.config.as_deref()))?.config;
+    if let Some(query) = &args.search {
+        return search::run(&config, query, args, printer);
+    }
     let models = chosen(&config, &args.models)?;
     let limits = Limits { connect: config.connect_timeout.min(args.timeout), answer: args.timeout };
     let plan = Plan { count: args.count, quick: args.quick, limits };

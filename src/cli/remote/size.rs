@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Listed, same};
+use crate::cli::percent::encoded;
 use crate::config::Provider;
 use crate::upstream::{Client, Limits};
 
@@ -147,21 +148,6 @@ async fn get(client: &Client, provider: &Provider, url: &str, limits: Limits) ->
     serde_json::from_slice(&body).ok()
 }
 
-/// As a value in a query.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -242,6 +228,6 @@ mod tests {
         ] {
             assert_eq!(Server::of(owner, profile, url), server, "{owner} {profile} {url}");
         }
-        assert_eq!(encoded("org/model:q4 &x"), "org/model:q4%20%26x");
+        assert_eq!(encoded("org/model:q4 &x"), "org%2Fmodel%3Aq4%20%26x");
     }
 }

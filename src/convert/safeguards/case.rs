@@ -12,6 +12,10 @@ const FACT: usize = 3 << 10;
 /// Most of them all, in bytes.
 const FACTS: usize = 24 << 10;
 
+/// Facts of no use to a judge: the form's version, how Claude Code pairs requests and verdicts, and
+/// what the facts were at earlier calls.
+const NOISE: [&str; 3] = ["v", "classifier_facts", "prior_turn_context"];
+
 /// What a judge has to know of a request. At most about 150 KB; it holds nothing of the request
 /// itself.
 #[derive(Debug)]
@@ -86,7 +90,7 @@ fn facts(context: Option<RawJson<'_>>, out: &mut Fenced) -> bool {
     fields(context, |key, value| {
         let mut label = String::new();
         string(&key.decode(), &mut label);
-        if label.len() > 100 {
+        if label.len() > 100 || NOISE.iter().any(|noise| key.is(noise)) {
             return;
         }
         let value = compact(value);

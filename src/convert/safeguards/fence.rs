@@ -40,34 +40,25 @@ impl Fenced {
 
     /// A line of foreign text, as a JSON string. Longer than `most` bytes: its head and its tail.
     pub(super) fn quote(&mut self, label: &str, foreign: &str, most: usize) {
-        let mut line = String::new();
-        match cut(foreign, most) {
-            None => string(foreign, &mut line),
-            Some((head, left_out, tail)) => {
-                string(head, &mut line);
-                let _ = write!(line, " [{left_out} bytes left out] ");
-                string(tail, &mut line);
-            }
-        }
-        self.put(label, &line);
+        self.put(label, foreign, most, string);
     }
 
     /// A line with a foreign JSON value that is [`compact`]. Longer than `most` bytes: its head
     /// and its tail.
     pub(super) fn value(&mut self, label: &str, compact: &str, most: usize) {
-        let mut line = String::new();
-        match cut(compact, most) {
-            None => visible(compact, &mut line),
-            Some((head, left_out, tail)) => {
-                visible(head, &mut line);
-                let _ = write!(line, " [{left_out} bytes left out] ");
-                visible(tail, &mut line);
-            }
-        }
-        self.put(label, &line);
+        self.put(label, compact, most, visible);
     }
 
-    fn put(&mut self, label: &str, line: &str) {
+    fn put(&mut self, label: &str, foreign: &str, most: usize, write: fn(&str, &mut String)) {
+        let mut line = String::new();
+        match cut(foreign, most) {
+            None => write(foreign, &mut line),
+            Some((head, left_out, tail)) => {
+                write(head, &mut line);
+                let _ = write!(line, " [{left_out} bytes left out] ");
+                write(tail, &mut line);
+            }
+        }
         self.text.push_str(label);
         self.text.push_str(": ");
         // Nobody can know it; if it is there all the same, it shall not help.

@@ -54,15 +54,13 @@ fn a_question_in_full() {
         {"role": "assistant", "content": "Shall I delete build/?"},
         {"role": "user", "content": "yes"},
     ]);
-    let context =
-        json!({"v": 1, "live_cwd": "/w", "rules": {"allow": [], "deny": [{"rule": "Bash(curl:*)"}]}});
+    let context = json!({"v": 1, "live_cwd": "/w", "prior_turn_context": [1], "rules": {"allow": [], "deny": [{"rule": "Bash(curl:*)"}]}});
     let case = case_of(&messages, &context);
     let (body, prompt) = asked(&case, &bash("rm -rf build"));
     assert_eq!(
         prompt,
         format!(
             r#"=== {NONCE} RULES AND FACTS FROM THE USER'S CLIENT ===
-"v": 1
 "live_cwd": "/w"
 "rules": {{"allow":[],"deny":[{{"rule":"Bash(curl:*)"}}]}}
 === {NONCE} CONVERSATION SO FAR ===

@@ -64,6 +64,11 @@ pub(super) struct Judged {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Kept {
+    pub(super) turn: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Failed {
     pub(super) provider: Arc<str>,
     pub(super) stage: &'static str,

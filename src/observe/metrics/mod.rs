@@ -19,8 +19,8 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Lost, OfModel, OfProvider, Reload, Responded,
-    SideTokens, Status, Tokens,
+    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Kept, Lost, OfModel, OfProvider, Reload,
+    Responded, SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
 use names::Name;
@@ -55,6 +55,7 @@ pub struct Metrics {
     side_tokens: Family<SideTokens, Counter>,
     verdicts: Family<Judged, Counter>,
     web_requests: Family<Carried, Counter>,
+    thread_turns: Family<Kept, Counter>,
     resting: Family<OfProvider, Gauge>,
     responses: Family<Responded, Counter>,
     /// Of these the one for messages that were answered, once there was one.
@@ -109,6 +110,7 @@ impl Default for Metrics {
             side_tokens: add(r, &names::SIDE_TOKENS, Family::default()),
             verdicts: add(r, &names::VERDICTS, Family::default()),
             web_requests: add(r, &names::WEB_REQUESTS, Family::default()),
+            thread_turns: add(r, &names::THREAD_TURNS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             answered: OnceLock::new(),
@@ -131,6 +133,9 @@ impl Default for Metrics {
             for kind in names::TOKEN_KINDS {
                 metrics.side_tokens.get_or_create(&SideTokens { purpose, kind }).inc_by(0);
             }
+        }
+        for turn in names::TURNS {
+            metrics.thread_turns.get_or_create(&Kept { turn }).inc_by(0);
         }
         for verdict in names::VERDICT_KINDS {
             metrics.verdicts.get_or_create(&Judged { verdict }).inc_by(0);
@@ -205,6 +210,11 @@ impl Metrics {
     /// A tool call was to be judged; `verdict` is one of [`names::VERDICT_KINDS`].
     pub fn judged(&self, verdict: &'static str) {
         self.verdicts.get_or_create(&Judged { verdict }).inc();
+    }
+
+    /// A turn of a thread was kept or not; `turn` is one of [`names::TURNS`].
+    pub fn thread(&self, turn: &'static str) {
+        self.thread_turns.get_or_create(&Kept { turn }).inc();
     }
 
     /// A call of a web tool has ended; `error` is its code.

@@ -96,6 +96,8 @@ names! {
         "Tool calls that safeguards_model was to judge, by what was found";
     WEB_REQUESTS: Counter "web_requests" ["tool", "outcome"],
         "Calls of web_search and web_fetch that models made and the proxy carried out";
+    THREAD_TURNS: Counter "thread_turns" ["turn"],
+        "Turns of conversations that the proxy keeps (threads), by what became of them";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
@@ -119,6 +121,8 @@ pub const UNKNOWN: &str = "unknown";
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
 /// `verdict` of [`VERDICTS`].
 pub const VERDICT_KINDS: [&str; 3] = ["not_flagged", "flagged", "unavailable"];
+/// `turn` of [`THREAD_TURNS`].
+pub const TURNS: [&str; 3] = ["kept", "failed", "not_found"];
 /// `tool` of [`WEB_REQUESTS`].
 pub const WEB_TOOLS: [&str; 2] = ["web_search", "web_fetch"];
 /// `outcome` of [`WEB_REQUESTS`] where nothing went wrong; else it is the error's code.

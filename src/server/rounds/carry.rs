@@ -16,6 +16,7 @@ const RESULTS: usize = 10;
 
 /// What became of a call.
 pub(super) struct Carried {
+    id: String,
     /// The result block.
     block: Vec<u8>,
     tool: WebTool,
@@ -24,6 +25,15 @@ pub(super) struct Carried {
 }
 
 impl Carried {
+    /// How many bytes it takes; if there is no room for so many, it says so instead.
+    pub(super) fn fit(&mut self, room: usize) -> usize {
+        if self.block.len() > room {
+            self.error = Some("unavailable");
+            self.block = web::error_result(self.tool, &self.id, "unavailable");
+        }
+        self.block.len()
+    }
+
     /// Adds the result to the answer, and counts it.
     pub(super) fn insert(self, end: &mut dyn HeldEnd, out: &mut Vec<u8>, record: &mut Record) {
         match self.tool {
@@ -86,7 +96,7 @@ impl Task {
             }
             web::error_result(tool, &id, code)
         });
-        Carried { block, tool, error }
+        Carried { id, block, tool, error }
     }
 }
 
@@ -149,5 +159,46 @@ async fn carry(
             let (url, title) = (&page.url, page.title.as_deref());
             Ok(web::fetch_result(id, &web::Page { url, title, body, retrieved_at: &page.retrieved_at }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(input: &str, tool: WebTool) -> Result<String, &'static str> {
+        let (id, name, input) = ("srvtoolu_1".into(), tool.name().into(), input.into());
+        argument(&CompletedCall { id, name, web: Some(tool), input, whole: true }, tool)
+    }
+
+    #[test]
+    fn arguments_have_to_fit() {
+        assert_eq!(called(r#"{"query":" rust "}"#, WebTool::Search), Ok("rust".to_owned()));
+        assert_eq!(
+            called(r#"{"url":"https://a.com","prompt":1}"#, WebTool::Fetch),
+            Ok("https://a.com".to_owned())
+        );
+        for bad in
+            ["", "{}", "[]", r#"{"query":""}"#, r#"{"query":" "}"#, r#"{"query":["a"]}"#, r#"{"query":"a""#]
+        {
+            assert_eq!(called(bad, WebTool::Search), Err("invalid_tool_input"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_does_not_fit_is_an_error() {
+        let carried = |room: usize| {
+            let (id, tool) = ("srvtoolu_1".to_owned(), WebTool::Search);
+            let hit = Hit { title: "T", url: "https://a.com/", page_age: None, text: "words" };
+            let block = web::search_result(&id, [hit]);
+            let mut carried = Carried { id, block, tool, error: None };
+            (carried.fit(room), carried)
+        };
+        let (len, whole) = carried(1000);
+        assert_eq!((len, whole.error), (whole.block.len(), None));
+        assert_eq!(carried(len).1.error, None);
+        let (shorter, error) = carried(len - 1);
+        assert_eq!((shorter, error.error), (error.block.len(), Some("unavailable")));
+        assert_eq!(error.block, web::error_result(WebTool::Search, "srvtoolu_1", "unavailable"));
     }
 }

@@ -36,6 +36,8 @@ const MOST_TIME: Duration = Duration::from_secs(300);
 const MOST_USES: u64 = 50;
 /// Calls of one answer that are carried out at once; more are refused.
 const MOST_AT_ONCE: usize = 16;
+/// Results in one exchange, in bytes: they are kept until it ends. A PDF of 10 MiB takes 14 MB.
+const MOST_BYTES: usize = 32 << 20;
 
 /// The rounds of one exchange. Dropping it takes back what is under way.
 pub(super) struct Rounds {
@@ -47,6 +49,8 @@ pub(super) struct Rounds {
     latest: Bytes,
     /// How often each tool was called, and as what it was offered.
     uses: Vec<(WebTool, u64, Rc<WebSettings>)>,
+    /// Bytes of results.
+    bytes: usize,
     /// Requests after the first.
     asked: u32,
     /// When the first calls came.
@@ -85,6 +89,7 @@ impl Rounds {
             latest: origin.request.clone(),
             origin,
             uses: Vec::new(),
+            bytes: 0,
             asked: 0,
             began: None,
             spent: false,
@@ -110,7 +115,8 @@ impl Rounds {
                     self.step = if calls.is_empty() { Step::Over } else { Step::Working(self.begin(calls)) };
                 }
                 Step::Working(under_way) => {
-                    if let Some(carried) = ready!(under_way.poll_next_unpin(cx)) {
+                    if let Some(mut carried) = ready!(under_way.poll_next_unpin(cx)) {
+                        self.bytes += carried.fit(MOST_BYTES.saturating_sub(self.bytes));
                         carried.insert(end, out, record);
                         continue;
                     }

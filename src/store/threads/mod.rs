@@ -156,7 +156,8 @@ impl Threads {
         let Some(node) = self.find(&key)? else { return Err(Missing::Unknown) };
         // From here on it stays; it may have gone just before.
         let pin = self.pins.pin(node.0);
-        let txn = self.store.db.begin_read().map_err(StoreError::from)?;
+        let db = self.store.slot.get()?;
+        let txn = db.begin_read().map_err(StoreError::from)?;
         let read = || -> Result<Option<(History, bool)>> {
             let (ids, turns) = (txn.open_table(IDS)?, txn.open_table(TURNS)?);
             if ids.get_owned(key.as_slice())?.map(|at| at.value()) != Some(node) {
@@ -204,7 +205,8 @@ impl Threads {
     }
 
     fn find(&self, key: &[u8]) -> Result<Option<NodeRef>> {
-        let txn = self.store.db.begin_read()?;
+        let db = self.store.slot.get()?;
+        let txn = db.begin_read()?;
         match txn.open_table(IDS) {
             Ok(ids) => Ok(ids.get_owned(key)?.map(|at| at.value())),
             // Nothing was ever written.

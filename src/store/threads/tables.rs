@@ -18,8 +18,8 @@ pub(super) const THREADS: TableDefinition<'_, u64, (u64, u64, u32)> = TableDefin
 /// When each was last continued, and its number.
 pub(super) const AGES: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("thread_ages");
 
-/// What surrounds the answer of a turn in a history, in bytes.
-pub(super) const WRAPPING: usize = 64;
+/// What a turn without a word takes while a history is read, in bytes.
+pub(super) const WRAPPING: usize = 256;
 
 pub(super) fn id_key(owner: Owner, id: &str) -> Vec<u8> {
     [&owner.0, id.as_bytes()].concat()

@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use proptest::prelude::*;
@@ -140,17 +141,17 @@ fn old_threads_go_as_a_whole() {
     keep(turn(me, "msg_2", Some(&at("msg_1")), &user("b"), "[]"), 5 * DAY);
     keep(turn(me, "msg_3", None, &user("c"), "[]"), 29 * DAY);
     let bounds = Bounds { limits: limits(), pins: Arc::clone(&threads.pins) };
-    bounds.keep(&threads.store.db, now() + 2 * DAY).unwrap();
+    bounds.keep(&threads.store.slot.get().unwrap(), now() + 2 * DAY).unwrap();
     assert!(messages(&threads, me, "msg_1").is_some());
     assert!(messages(&threads, me, "msg_3").is_none());
     let pinned = at("msg_2");
-    bounds.keep(&threads.store.db, now() + 90 * DAY).unwrap();
+    bounds.keep(&threads.store.slot.get().unwrap(), now() + 90 * DAY).unwrap();
     assert!(messages(&threads, me, "msg_2").is_some(), "it is in use");
     drop(pinned);
-    bounds.keep(&threads.store.db, now() + 90 * DAY).unwrap();
+    bounds.keep(&threads.store.slot.get().unwrap(), now() + 90 * DAY).unwrap();
     assert!(messages(&threads, me, "msg_2").is_none());
     // Nothing of them is left.
-    let txn = threads.store.db.begin_read().unwrap();
+    let txn = threads.store.slot.get().unwrap().begin_read().unwrap();
     assert_eq!(txn.open_table(TURNS).unwrap().iter().unwrap().count(), 0);
     assert_eq!(txn.open_table(IDS).unwrap().iter().unwrap().count(), 0);
     assert_eq!(txn.open_table(THREADS).unwrap().iter().unwrap().count(), 0);
@@ -185,7 +186,7 @@ fn the_size_told_is_that_of_the_file() {
             drop(threads.keep(turn(me, &format!("msg_{n}"), None, &user(&long), "[]")));
         }
         keep(&threads, turn(me, "last", None, "", "[]"));
-        let txn = threads.store.db.begin_read().unwrap();
+        let txn = threads.store.slot.get().unwrap().begin_read().unwrap();
         let told = tables::bytes(&txn.open_table(crate::store::file::META).unwrap()).unwrap();
         let length = std::fs::metadata(dir.path().join("threads.redb")).unwrap().len();
         assert!(length < told * 2 + (1 << 20), "{size}: {length} bytes, told {told}");
@@ -328,7 +329,7 @@ proptest! {
 
 /// A disk of which everything is remembered that was done to it.
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<(Vec<u8>, Vec<Done>)>>);
+struct Disk(Arc<Mutex<(Vec<u8>, Vec<Done>)>>, Arc<AtomicBool>);
 
 #[derive(Debug, Clone)]
 enum Done {
@@ -354,10 +355,14 @@ impl Disk {
         }
     }
 
-    fn act(&self, done: Done) {
+    fn act(&self, done: Done) -> std::io::Result<()> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
         let (bytes, log) = &mut *self.lock();
         Self::apply(bytes, &done);
         log.push(done);
+        Ok(())
     }
 
     /// What is there after a power failure at `cut`: all that was synced, and of the rest what
@@ -371,7 +376,7 @@ impl Disk {
                 Self::apply(&mut bytes, done);
             }
         }
-        Self(Arc::new(Mutex::new((bytes, Vec::new()))))
+        Self(Arc::new(Mutex::new((bytes, Vec::new()))), Arc::default())
     }
 }
 
@@ -389,18 +394,15 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.act(Done::Length(len));
-        Ok(())
+        self.act(Done::Length(len))
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
-        self.act(Done::Synced);
-        Ok(())
+        self.act(Done::Synced)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.act(Done::Wrote(offset, data.to_vec()));
-        Ok(())
+        self.act(Done::Wrote(offset, data.to_vec()))
     }
 }
 
@@ -457,6 +459,30 @@ fn no_acknowledged_turn_is_lost_in_a_power_failure() {
         keep(&threads, turn(me, "next", None, &user("x"), "[]"));
     }
     assert!(!kept.is_empty(), "no cut came between a sync and its acknowledgement");
+}
+
+/// A disk that fails, and works again: so do the threads, with all that was there before.
+#[test]
+fn a_disk_that_works_again_is_used_again() {
+    let disk = Disk::default();
+    let threads = on(disk.clone());
+    let me = threads.owner(None);
+    keep(&threads, turn(me, "msg_1", None, &user("a"), &said("A")));
+    assert!(!threads.is_failing());
+    let at = threads.history(me, "msg_1", 9999).unwrap().at;
+    for full in [true, false, true, false] {
+        disk.1.store(full, Ordering::Relaxed);
+        for n in 0..3 {
+            let id = format!("{full}_{n}_{}", disk.lock().1.len());
+            let kept =
+                threads.keep(turn(me, &id, Some(&at), &user("b"), &said("B"))).blocking_recv().unwrap();
+            assert_eq!((kept.is_err(), threads.is_failing()), (full, full), "{id}: {kept:?}");
+            if !full {
+                assert!(messages(&threads, me, &id).is_some());
+                assert!(messages(&threads, me, "msg_1").is_some());
+            }
+        }
+    }
 }
 
 /// What a turn costs: `cargo test --lib cost_of_a_turn -- --ignored --nocapture`.
