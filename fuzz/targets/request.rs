@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use claude_proxy::convert::count::{self, count_tokens};
+use claude_proxy::convert::stand_in::{Kind, Missing, StandIn, find, put};
 use claude_proxy::convert::web::Round;
 use claude_proxy::convert::{self, ModelSpec, WebTools};
 use claude_proxy::wire::anthropic::Request;
@@ -51,6 +52,7 @@ pub fn run(data: &[u8]) {
             return;
         }
     };
+    replace(&request, body);
     let (profile, spec) = (profile(which), spec(options));
     let converted = match convert::request(&request, profile, &spec) {
         Ok(converted) => converted,
@@ -61,6 +63,24 @@ pub fn run(data: &[u8]) {
     assert_eq!(converted.losses.tokens(), again.losses.tokens());
     assert!(converted.body.len() <= 4096 + 64 * body.len(), "{} of {}", converted.body.len(), body.len());
     check(&converted.body, &spec);
+}
+
+/// Media are found where the conversion would leave them out, and what stands in for them leaves a
+/// request without any.
+fn replace(request: &Request<'_>, body: &[u8]) {
+    let missing = Missing { images: true, pdfs: true };
+    let text = std::str::from_utf8(body).unwrap();
+    let found = find(text, missing);
+    assert_eq!(!found.is_empty(), missing.is_in(request), "{text}");
+    let stand_in = |kind| match kind {
+        Kind::Pdf => StandIn::Text("\"text\""),
+        Kind::Image | Kind::ImageUrl => StandIn::Description { model: "eye", text: "\"words\"" },
+    };
+    let (replaced, losses) = put(text, found.iter().map(|medium| (medium, stand_in(medium.kind))));
+    assert_eq!(losses.is_empty(), found.is_empty());
+    let again = Request::parse(&replaced).unwrap_or_else(|e| panic!("{}: {text}", e.message));
+    assert!(!missing.is_in(&again), "{text}");
+    assert_eq!(request.messages.len(), again.messages.len());
 }
 
 /// What a request with `thread` stands for is JSON, and so is what is kept of it.

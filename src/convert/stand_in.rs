@@ -31,17 +31,23 @@ impl Missing {
     /// Whether the request has any of it.
     pub fn is_in(self, request: &Request<'_>) -> bool {
         let users = request.messages.iter().filter(|m| m.role == Role::User);
-        (self.images || self.pdfs) && users.flat_map(|m| &m.content).any(|block| self.is_in_block(block))
+        let mut blocks = users.flat_map(|m| &m.content);
+        (self.images || self.pdfs) && blocks.any(|block| self.is_in_block(block, Within::Turn))
     }
 
-    fn is_in_block(self, block: &Block<'_>) -> bool {
+    fn is_in_block(self, block: &Block<'_>, within: Within) -> bool {
         match &block.kind {
             BlockKind::Image(source) => {
                 self.images && matches!(source, Source::Base64 { .. } | Source::Url(_))
             }
-            BlockKind::Document { source: Source::Base64 { .. }, .. } => self.pdfs,
-            BlockKind::Document { source: Source::Content(inner), .. }
-            | BlockKind::ToolResult { content: inner, .. } => inner.iter().any(|b| self.is_in_block(b)),
+            BlockKind::Document { source, .. } if within != Within::Document => match source {
+                Source::Base64 { .. } => self.pdfs,
+                Source::Content(inner) => inner.iter().any(|b| self.is_in_block(b, Within::Document)),
+                _ => false,
+            },
+            BlockKind::ToolResult { content, .. } if within == Within::Turn => {
+                content.iter().any(|b| self.is_in_block(b, Within::Result))
+            }
             _ => false,
         }
     }
@@ -132,18 +138,25 @@ fn block<'b>(cur: &mut Cursor<'b>, at: At, missing: Missing, found: &mut Vec<Med
         return cur.raw().map(drop);
     }
     let start = cur.at();
-    let mut kind = "";
-    let (mut source_at, mut content_at, mut cache_control) = (None, None, None);
+    // Of keys that come twice the one counts that counts for `Request`: that before `type`, if
+    // there is one, else the last.
+    let mut kind: Option<&str> = None;
+    let (mut source_at, mut content_at) = (Twice::default(), Twice::default());
+    let mut cache_control = None;
     cur.object(|key, cur| {
         let first = cur.peek();
-        match (key.raw(), first) {
-            ("type", Some(b'"')) => {
-                kind = cur.string()?.raw();
+        match (key.raw(), first, kind) {
+            ("type", Some(b'"'), _) => {
+                kind = Some(cur.string()?.raw());
                 return Ok(());
             }
-            ("source", Some(b'{')) => source_at = Some(cur.at()),
-            ("content", Some(b'[')) => content_at = Some(cur.at()),
-            ("cache_control", Some(b'{')) => {
+            ("source", Some(b'{'), None | Some("image" | "document")) => {
+                source_at.note(kind, Some(cur.at()));
+            }
+            ("content", _, None | Some("tool_result" | "search_result" | "mcp_tool_result")) => {
+                content_at.note(kind, (first == Some(b'[')).then(|| cur.at()));
+            }
+            ("cache_control", Some(b'{'), _) => {
                 cache_control = Some(cur.raw()?);
                 return Ok(());
             }
@@ -151,6 +164,7 @@ fn block<'b>(cur: &mut Cursor<'b>, at: At, missing: Missing, found: &mut Vec<Med
         }
         cur.raw().map(drop)
     })?;
+    let (kind, source_at, content_at) = (kind.unwrap_or_default(), source_at.at, content_at.at);
     let whole = start..cur.at();
     match (kind, source_at, content_at) {
         ("tool_result", _, Some(at)) if within == Within::Turn => {
@@ -184,6 +198,23 @@ fn block<'b>(cur: &mut Cursor<'b>, at: At, missing: Missing, found: &mut Vec<Med
     }
 }
 
+/// Where the value of a key is, which may be there twice.
+#[derive(Default)]
+struct Twice {
+    /// It stands before `type`.
+    early: bool,
+    /// None: what is there is not what is looked for.
+    at: Option<usize>,
+}
+
+impl Twice {
+    fn note(&mut self, kind: Option<&str>, at: Option<usize>) {
+        if kind.is_none() || !self.early {
+            *self = Self { early: kind.is_none(), at };
+        }
+    }
+}
+
 struct Origin<'b> {
     whole: RawJson<'b>,
     kind: &'b str,
@@ -203,8 +234,8 @@ fn source<'b>(cur: &mut Cursor<'b>) -> Result<Origin<'b>, JsonError> {
             ("data", Some(b'"')) => data = Some(cur.string()?),
             ("url", Some(b'"')) => url = Some(cur.string()?),
             ("media_type", Some(b'"')) => media_type = cur.string()?,
-            ("content", Some(b'[')) => {
-                content_at = Some(cur.at());
+            ("content", first) => {
+                content_at = (first == Some(b'[')).then(|| cur.at());
                 cur.raw()?;
             }
             _ => drop(cur.raw()?),
@@ -345,6 +376,17 @@ mod tests {
                 r#"{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"url","url":"u"}}]}"#,
                 true,
             ),
+            // Of two the one that `Request` takes.
+            (r#"{"source":{"type":"file"},"type":"image","source":{"type":"url","url":"u"}}"#, false),
+            (r#"{"type":"image","source":{"type":"file"},"source":{"type":"url","url":"u"}}"#, true),
+            (
+                r#"{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"url","url":"u"}}],"content":"c"}"#,
+                false,
+            ),
+            (
+                r#"{"type":"image","source":{"type":"file"},"type":"text","source":{"type":"url","url":"u"},"type":"image"}"#,
+                false,
+            ),
         ] {
             let body = with(block);
             assert_eq!(is_in(&body, ALL), want, "{block}");
@@ -434,7 +476,7 @@ mod tests {
             }
             4 => json!({"type": "tool_result", "tool_use_id": text, "content": [any_block(n / 7, text)]}),
             5 => {
-                json!({"type": "document", "source": {"type": "content", "content": [any_block(n / 7 % 3, text)]}})
+                json!({"type": "document", "source": {"type": "content", "content": [any_block(n / 7, text)]}})
             }
             _ => json!({"type": "new", "content": [{"type": "image", "source": url}], "text": text}),
         }
@@ -446,7 +488,7 @@ mod tests {
         #[test]
         fn what_is_sent_is_a_request(
             turns in proptest::collection::vec(
-                proptest::collection::vec((0usize..49, ".{0,9}"), 1..5), 1..5),
+                proptest::collection::vec((0usize..343, ".{0,9}"), 1..5), 1..5),
             pretty in proptest::bool::ANY,
         ) {
             let messages: Vec<Value> = turns.iter().map(|blocks| {

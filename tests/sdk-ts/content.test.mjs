@@ -10,6 +10,7 @@ import { call, stream, whole } from '../harness/upstream.mjs';
 import { ASK, USER, failure, kinds, stage, texts } from './setup.mjs';
 
 const { up, client } = await stage();
+const described = await stage({ vision_model: 'oai' });
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=';
 const PDF = Buffer.from('%PDF-1.4 not much').toString('base64');
 const text = (t) => ({ type: 'text', text: t });
@@ -54,6 +55,21 @@ test('a PDF, for an upstream that reads it and for one that does not', async () 
   const { response } = await client.messages.create(user(pdf, text('Sum up.'))).withResponse();
   assert.match(up.only.body.messages[0].content, /\[document omitted: Bill: PDF input is not supported by this upstream\]/);
   assert.equal(response.headers.get('x-claude-proxy-warnings'), 'dropped:document_pdf');
+});
+
+test('an image for a model without eyes: another one describes it, once', async () => {
+  const { up, client } = described;
+  up.play((seen) => (seen.body.model === 'oai' ? whole({ text: 'A cat.' }) : seen.body.stream ? stream({ text: 'I see.' }) : whole({ text: 'I see.' })));
+  const asked = { ...user(text('What?'), png), model: 'blind' };
+  const { data, response } = await client.messages.create(asked).withResponse();
+  assert.equal(data.content[0].text, 'I see.');
+  assert.equal(response.headers.get('x-claude-proxy-warnings'), 'degraded:image');
+  assert.equal((await client.messages.stream(asked).finalMessage()).content[0].text, 'I see.');
+  const [eye, first, second] = up.seen.map((r) => r.body);
+  assert.equal(up.seen.length, 3);
+  assert.equal(eye.messages[0].content[0].type, 'image_url');
+  assert.match(first.messages[0].content, /<image_description>\nA cat\.\n<\/image_description>$/);
+  assert.deepEqual(second.messages, first.messages);
 });
 
 test('thinking goes back, with its signature, where the upstream needs it', async () => {
