@@ -122,7 +122,8 @@ impl Hold {
     pub(super) fn open(&mut self, id: &str, name: &str, web: Option<WebTool>) {
         self.called |= web.is_none();
         self.web_called |= web.is_some();
-        if if web.is_some() { self.holds.rounds } else { self.holds.verdicts } {
+        let wanted = if web.is_some() { self.holds.rounds } else { self.holds.verdicts };
+        if wanted {
             let (id, name) = (id.to_owned(), name.to_owned());
             self.open = Some(CompletedCall { id, name, web, input: String::new(), whole: true });
         }
