@@ -17,7 +17,6 @@ use super::identity::{Identity, IdentityError};
 use super::keys::{self, Key};
 use super::provider::Models;
 use super::read::{At, Read as _, Reader};
-use super::suggest::did_you_mean;
 use super::{Config, Secret, default, extras, limits, load, media, network, route, syntax};
 
 /// A text that was checked.
@@ -92,10 +91,8 @@ fn config(
     let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
     models.fallbacks.check(&ids, findings);
     media::check(&file, models.usable(), findings);
-    if let Some(default) = file.default_model.as_ref().filter(|d| !ids.contains(&d.value)) {
-        let hint = did_you_mean(&default.value, ids.iter().map(String::as_str));
-        let message = format!("`default_model` names no model: `{}`{hint}", default.value.escape_debug());
-        findings.add(Code::UnknownModel, default.spot(), message, route::known(&ids));
+    if let Some(default) = &file.default_model {
+        route::check_id(default, &ids, findings);
     }
     let aliases = file.aliases.map(|a| a.value.0).unwrap_or_default();
     route::check_aliases(&aliases, &ids, findings);

@@ -11,9 +11,8 @@ use super::finding::Findings;
 use super::keys::Key;
 use super::proxy::{self, Proxies, Proxy};
 use super::read::At;
-use super::route::known;
 use super::suggest::did_you_mean;
-use super::{Secret, default, network, provider, url};
+use super::{Secret, default, network, provider, route, url};
 use crate::convert::WebTools;
 
 /// What is done beside the upstream.
@@ -117,11 +116,7 @@ pub(super) fn read(
 ) -> Extras {
     let model = |at: &Option<At<String>>, findings: &mut Findings| {
         let at = at.as_ref()?;
-        if !ids.contains(&at.value) {
-            let hint = did_you_mean(&at.value, ids.iter().map(String::as_str));
-            let message = format!("`{}` names no model: `{}`{hint}", at.path, at.value.escape_debug());
-            findings.add(Code::UnknownModel, at.spot(), message, known(ids));
-        }
+        route::check_id(at, ids, findings);
         Some(at.value.clone())
     };
     let web_fetch = file.web_fetch.as_ref().is_some_and(|at| at.value);

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::code::Code;
 use super::finding::Findings;
 use super::read::At;
-use super::route::known;
-use super::suggest::did_you_mean;
+use super::route::check_id;
 use super::{Config, Model};
 
 /// Most models that one request is offered to, the first included.
@@ -52,12 +51,10 @@ impl Fallbacks {
     pub(super) fn check(&self, ids: &[String], findings: &mut Findings) {
         for (id, fallbacks) in &self.0 {
             for at in fallbacks {
-                let shown = at.value.escape_debug();
-                if !ids.contains(&at.value) {
-                    let hint = did_you_mean(&at.value, ids.iter().map(String::as_str));
-                    let message = format!("`{}` names no model: `{shown}`{hint}", at.path);
-                    findings.add(Code::UnknownModel, at.spot(), message, known(ids));
-                } else if let Some(way) = self.way(&at.value, id) {
+                if !check_id(at, ids, findings) {
+                    continue;
+                }
+                if let Some(way) = self.way(&at.value, id) {
                     let message = format!(
                         "fallbacks of `{}` are a loop ({} -> {way})",
                         id.escape_debug(),

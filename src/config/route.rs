@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::code::Code;
 use super::finding::Findings;
-use super::read::Entry;
+use super::read::{At, Entry};
 use super::suggest::did_you_mean;
 use super::{Config, Model};
 
@@ -15,7 +15,7 @@ impl Config {
     /// Claude Code writes `[1m]` behind a name to ask for the long context window.
     pub fn route(&self, name: &str) -> Option<&Arc<Model>> {
         let plain = plain(name).unwrap_or(name);
-        let by_id = |id: &str| self.models.iter().find(|m| m.id == id);
+        let by_id = |id: &str| self.model(id);
         by_id(name)
             .or_else(|| by_id(plain))
             .or_else(|| {
@@ -92,6 +92,17 @@ pub(super) fn check_aliases(aliases: &[Entry<String>], ids: &[String], findings:
             );
         }
     }
+}
+
+/// Whether a value is the id of a model; a finding if not.
+pub(super) fn check_id(at: &At<String>, ids: &[String], findings: &mut Findings) -> bool {
+    let is_id = ids.contains(&at.value);
+    if !is_id {
+        let hint = did_you_mean(&at.value, ids.iter().map(String::as_str));
+        let message = format!("`{}` names no model: `{}`{hint}", at.path, at.value.escape_debug());
+        findings.add(Code::UnknownModel, at.spot(), message, known(ids));
+    }
+    is_id
 }
 
 /// Help that names the models there are.

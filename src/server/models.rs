@@ -86,7 +86,7 @@ pub(super) fn list(config: &Config, query: &str) -> Result<Vec<u8>, ApiError> {
 /// 404 that lists the known ids.
 pub(super) fn one(config: &Config, path: &str) -> Result<Vec<u8>, ApiError> {
     let id = decode(path);
-    let model = config.models.iter().find(|m| m.id == id).ok_or_else(|| unknown(config, &id))?;
+    let model = config.model(&id).ok_or_else(|| unknown(config, &id))?;
     let mut out = Vec::with_capacity(256);
     write_model(model, &mut out);
     Ok(out)
