@@ -204,7 +204,7 @@ fn slow_handshakes_hold_nobody_up() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
     let ended = dribbling.join().unwrap().max(Instant::now());
-    assert!(ended - began < PATIENCE, "they were closed after {:?}", ended - began);
+    assert!(ended - began < Duration::from_secs(20), "they were closed after {:?}", ended - began);
     assert_eq!(ask(&mut connect(addr, &config), true).status, 200);
 }
 

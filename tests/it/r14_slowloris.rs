@@ -61,7 +61,7 @@ fn dribble(
     let began = Instant::now();
     let mut bytes = [0; 4096];
     for at in 0.. {
-        assert!(began.elapsed() < 4 * PATIENCE, "some stay open for ever");
+        assert!(began.elapsed() < Duration::from_secs(60), "some stay open for ever");
         for slow in all.iter_mut().filter(|s| s.closed.is_none()) {
             loop {
                 match slow.stream.read(&mut bytes) {
