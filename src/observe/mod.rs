@@ -1,6 +1,7 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
+pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::capture::Exchange;
+use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
 use super::side::{Side, SideCounts};
 
@@ -98,6 +99,16 @@ pub struct Record {
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
+    /// The name of the inbound key; none: none is asked for.
+    pub key: Option<Arc<str>>,
+    /// Who pays for it; none: nobody counts that.
+    pub payer: Option<Arc<Payer>>,
+    /// What the tokens of the model that was asked last cost; none: that is not known.
+    pub price: Option<Price>,
+    /// The tokens that are to be paid.
+    pub counts: Counts,
+    /// The upstream did not tell them: they are estimated.
+    pub counts_estimated: bool,
     /// It is only a part of a request, which is counted and told with the rest.
     part: bool,
     /// Counts its stream, while it runs.
@@ -136,6 +147,11 @@ impl Record {
             asides: SideCounts::default(),
             web_searches: 0,
             web_fetches: 0,
+            key: None,
+            payer: None,
+            price: None,
+            counts: Counts::default(),
+            counts_estimated: false,
             part: false,
             streaming: None,
         }
@@ -195,6 +211,28 @@ impl Record {
         self.asides.add(part.asides);
     }
 
+    /// What the model that was asked took for it, in the currency of the prices.
+    fn own_cost(&self) -> Option<Amount> {
+        self.price.map(|price| price.of(self.counts))
+    }
+
+    /// What it cost so far, with questions of our own; none: no price is known.
+    pub fn cost(&self) -> Option<Amount> {
+        let known = [self.own_cost(), self.asides.cost];
+        known.iter().any(Option::is_some).then(|| known.into_iter().flatten().sum())
+    }
+
+    /// Has it counted and paid.
+    fn pay(&self) {
+        let Some(cost) = self.own_cost() else { return };
+        if let Some(meter) = &self.meter {
+            meter.costs(cost);
+        }
+        if let Some(payer) = &self.payer {
+            payer.pay(cost);
+        }
+    }
+
     /// Something could not be carried over.
     pub fn warn(&mut self, token: &str) {
         if !self.warnings.is_empty() {
@@ -228,6 +266,7 @@ impl Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
             error = %self.error,
             "side request"
@@ -259,11 +298,15 @@ impl Drop for Record {
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
         }
+        self.pay();
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }
         if let Some(meter) = self.meter.take() {
             meter.ended(self);
+        }
+        if let Some(payer) = &self.payer {
+            payer.meter.asks();
         }
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
@@ -277,6 +320,7 @@ impl Drop for Record {
         tracing::info!(
             target: TARGET,
             request_id = %self.request_id,
+            key = self.key.as_deref(),
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
@@ -291,6 +335,8 @@ impl Drop for Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.cost().map(Amount::as_f64),
+            cost_estimated = (self.counts_estimated && self.price.is_some()).then_some(true),
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),

@@ -18,14 +18,14 @@ use super::source::{Opened, Source};
 use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
 use super::work::{Work, Works};
-use crate::config::{Api, Model, Provider};
+use crate::config::{Api, Model, Price, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
 use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
-use crate::observe::{Record, log};
+use crate::observe::{Record, cost, log};
 use crate::upstream::retry::{Sign, What};
 use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
 use crate::wire::anthropic::ApiError;
@@ -138,6 +138,8 @@ impl Call {
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
         record.meter = Some(worker.meters.of(model));
+        record.price =
+            model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {

@@ -14,6 +14,7 @@ use super::adapt;
 use super::admit::Permit;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Prepared};
+use super::auth::Inbound;
 use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
@@ -33,8 +34,11 @@ pub(super) async fn messages(
     request: &HttpRequest,
     payload: Payload,
     request_id: &str,
+    inbound: &Inbound,
 ) -> Result<HttpResponse, Refusal> {
     let mut record = Record::new(request_id.to_owned());
+    record.key.clone_from(&inbound.name);
+    record.payer.clone_from(&inbound.payer);
     record.meter = Some(worker.meters.unknown());
     let noted = |refusal: Refusal, record: &mut Record| {
         refusal.note(record);
@@ -52,7 +56,9 @@ pub(super) async fn messages(
         further: None,
     };
     let Ready { permit, candidates, candidate, prepared, bytes } =
-        prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
+        prepare(worker, request, payload, inbound, &asking, &mut record)
+            .await
+            .map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
         Prepared::Call(call) => call,
         Prepared::Local(converted) => {
@@ -114,6 +120,7 @@ async fn prepare<'w>(
     worker: &'w Rc<Worker>,
     request: &HttpRequest,
     payload: Payload,
+    inbound: &Inbound,
     asking: &Asking<'_>,
     record: &mut Record,
 ) -> Result<Ready<'w>, Refusal> {
@@ -129,7 +136,7 @@ async fn prepare<'w>(
     }
     let unfolded = match threads::asked(worker, request.headers()) {
         // Rare, and large.
-        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes)).await?,
+        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes, inbound)).await?,
         None => None,
     };
     let bytes = match unfolded {
@@ -144,9 +151,11 @@ async fn prepare<'w>(
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();
     record.stream = stream;
-    let model = config.route(name).ok_or_else(|| models::unknown(config, name))?;
+    let model = config.route(name).ok_or_else(|| models::unknown(config, inbound, name))?;
+    inbound.check(model, name)?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
-    let candidate = candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, name))??;
+    let candidate =
+        candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, inbound, name))??;
     if candidate.stands_in {
         // Its provider rests.
         record.meter = Some(worker.meters.of(model));

@@ -14,7 +14,8 @@ use super::admit::Permit;
 use super::clocks::Due;
 use super::drain::shutting_down;
 use super::source::{BATCH, Opened, Source, Step};
-use crate::convert::Summary;
+use crate::convert::{Summary, Usage};
+use crate::observe::cost::Counts;
 use crate::observe::{Outcome, Record, log};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::sse::PING;
@@ -177,11 +178,22 @@ impl Pump {
     }
 }
 
+/// The tokens of an answer as they are paid.
+pub(super) fn counts(usage: &Usage) -> Counts {
+    Counts {
+        input: usage.input_tokens.saturating_add(usage.cache_creation_input_tokens),
+        cached: usage.cache_read_input_tokens,
+        output: usage.output_tokens,
+    }
+}
+
 /// Notes the answer in the request's line.
 pub(super) fn note(record: &mut Record, summary: &Summary) {
     record.input_tokens = summary.usage.input_tokens;
     record.output_tokens = summary.usage.output_tokens;
     record.cached_tokens = summary.usage.cache_read_input_tokens;
+    record.counts = counts(&summary.usage);
+    record.counts_estimated = summary.usage_estimated;
     record.stop_reason = summary.stop_reason.unwrap_or("");
     for token in summary.losses.tokens() {
         record.warn(token);
