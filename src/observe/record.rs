@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::field::{DisplayValue, display};
+
 use super::capture::Exchange;
 use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
 use super::side::{Side, SideCounts};
+use super::trace::{Trace, TraceId};
 
 /// Target of the line of a request.
 pub(super) const TARGET: &str = "claude_proxy::request";
@@ -37,6 +40,15 @@ impl Outcome {
             Self::Panicked => "panicked",
         }
     }
+}
+
+/// The request of a client's that something is done for.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// Its `request-id`.
+    pub request_id: Arc<str>,
+    /// Where it stands in a trace.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// What is known of one request. Dropping it writes the line: a request whose client left is
@@ -95,6 +107,8 @@ pub struct Record {
     pub side: Option<Side>,
     /// What questions of our own took for it.
     pub asides: SideCounts,
+    /// Where it stands in a trace; none: it belongs to none.
+    pub trace: Option<Arc<Trace>>,
     /// Web searches that were carried out for it, failed ones included.
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
@@ -145,6 +159,7 @@ impl Record {
             meter: None,
             side: None,
             asides: SideCounts::default(),
+            trace: None,
             web_searches: 0,
             web_fetches: 0,
             key: None,
@@ -199,6 +214,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.trace.clone_from(&self.trace);
         part.part = true;
         part
     }
@@ -231,6 +247,16 @@ impl Record {
         if let Some(payer) = &self.payer {
             payer.pay(cost);
         }
+    }
+
+    /// For what is done on its account.
+    pub fn cause(&self) -> Cause {
+        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+    }
+
+    /// For the log.
+    fn trace_id(&self) -> Option<DisplayValue<TraceId>> {
+        self.trace.as_ref().map(|trace| display(trace.id()))
     }
 
     /// Something could not be carried over.
@@ -268,6 +294,7 @@ impl Record {
             cached_tokens = self.cached_tokens,
             cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
+            trace_id = self.trace_id(),
             error = %self.error,
             "side request"
         );
@@ -346,6 +373,7 @@ impl Drop for Record {
             side_output_tokens = some(self.asides.output_tokens),
             web_searches = some(self.web_searches),
             web_fetches = some(self.web_fetches),
+            trace_id = self.trace_id(),
             error = %self.error,
             "request"
         );

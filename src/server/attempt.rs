@@ -214,9 +214,9 @@ impl Call {
     }
 
     /// What the end of an answer to it waits for, in that order.
-    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+    fn works(&self, worker: &Rc<Worker>, record: &Record) -> Option<Box<Works>> {
         let mut works: Vec<Box<dyn Work>> = Vec::new();
-        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, record.cause())) {
             works.push(Box::new(judge));
         }
         if let Some(keeping) = &self.keeping {
@@ -264,7 +264,7 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let works = call.works(worker, &record.request_id);
+        let works = call.works(worker, record);
         let mut source = Source::new(worker, provider, &record.request_id, answer, flow, works);
         source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
@@ -279,7 +279,7 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let works = call.works(worker, &record.request_id);
+            let works = call.works(worker, record);
             let rounds = call.rounds(worker, &record.request_id);
             let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
@@ -298,9 +298,10 @@ async fn ask(
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
+    let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
     let sent = match &call.way {
-        Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
-        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
+        Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
+        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
     };
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     if resent {

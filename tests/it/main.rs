@@ -69,6 +69,7 @@ mod stream;
 mod threads;
 mod threads_kill;
 mod timeouts;
+mod trace;
 mod vision;
 mod web;
 mod web_tools;
