@@ -5,6 +5,7 @@ pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;
+pub mod own;
 mod plain;
 pub mod record;
 mod request_line;
