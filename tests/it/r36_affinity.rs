@@ -15,9 +15,12 @@ use crate::support::*;
 const KEYS: [&str; 4] = ["sk-a", "sk-b", "sk-c", "sk-d"];
 const SESSION: &str = "x-claude-code-session-id";
 
+/// The end of a key, and the status that it gets.
+type Refused = Arc<Mutex<Option<(String, u16)>>>;
+
 /// Answers, unless the key of the request is the one that is out of favour: that gets the status.
-fn upstream() -> (Upstream, Arc<Mutex<Option<(String, u16)>>>) {
-    let refused = Arc::new(Mutex::new(None::<(String, u16)>));
+fn upstream() -> (Upstream, Refused) {
+    let refused = Refused::default();
     let told = Arc::clone(&refused);
     let up = Upstream::start(move |mut conn| {
         while let Some(seen) = conn.request() {
