@@ -27,7 +27,7 @@ use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
 use crate::observe::{Record, cost, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Session, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
@@ -45,6 +45,8 @@ pub(super) struct Call {
     /// For the judge of its answer's tool calls.
     case: Option<Rc<Case>>,
     keeping: Option<Rc<Keeping>>,
+    /// It stays with one of the provider's keys, if there are several.
+    pub(super) session: Option<Session>,
 }
 
 /// How the answer goes to the client.
@@ -97,6 +99,8 @@ pub(super) struct Asking<'r> {
     pub(super) crossing: Crossing,
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
+    /// The session that its headers name; none, too, where nobody needs to know it.
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept: what is to be kept of this turn.
     pub(super) keeping: OnceCell<Rc<Keeping>>,
     /// It is a further round of an exchange.
@@ -117,6 +121,7 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept.
     pub(super) keeping: Option<Rc<Keeping>>,
 }
@@ -124,7 +129,8 @@ pub(super) struct Origin {
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
         let keeping = asking.keeping.get().cloned();
-        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
+        let Asking { seed, delegated, session, .. } = *asking;
+        Self { request: request.clone(), seed, delegated, session, keeping }
     }
 }
 
@@ -162,6 +168,7 @@ impl Call {
                 client_streams: outline.stream,
                 case: None,
                 keeping: None,
+                session: session(asking, reading, model),
             }));
         }
         let request = reading.request()?;
@@ -202,6 +209,7 @@ impl Call {
             client_streams,
             case,
             keeping: asking.keeping.get().cloned(),
+            session: session(asking, reading, model),
         }))
     }
 
@@ -241,6 +249,15 @@ impl Call {
             }
         }
     }
+}
+
+/// The session of a request that goes to a provider with several keys. What its headers say comes
+/// before what its body does.
+fn session(asking: &Asking<'_>, reading: &Reading<'_>, model: &Model) -> Option<Session> {
+    if model.provider.keys.len() < 2 {
+        return None;
+    }
+    asking.session.or_else(|| reading.session())
 }
 
 /// Asks once, and waits until it is certain that there is an answer: its first event, or all of

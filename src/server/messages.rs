@@ -29,6 +29,9 @@ use crate::upstream::{Crossing, Spare};
 /// On the requests of Claude Code's subagents.
 const AGENT: &str = "x-claude-code-agent-id";
 
+/// The session of a request of Claude Code.
+const SESSION: &str = "x-claude-code-session-id";
+
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
 pub(super) async fn messages(
@@ -55,6 +58,7 @@ pub(super) async fn messages(
         seed: worker.ids.random(),
         crossing,
         delegated,
+        session: worker.upstreams.session(|| request.headers().get(SESSION)),
         keeping: OnceCell::new(),
         further: None,
     };

@@ -85,6 +85,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         seed: worker.ids.random(),
         crossing: Crossing::default(),
         delegated: false,
+        session: None,
         keeping: OnceCell::new(),
         further: None,
     };

@@ -64,6 +64,7 @@ mod r29_no_crosstalk;
 mod r30_reload;
 mod r33_metrics;
 mod r34_surroundings;
+mod r36_affinity;
 mod same_code;
 mod stream;
 mod threads;
