@@ -102,7 +102,12 @@ fn the_table_of_profiles_is_true() {
         profile.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
         rows.push(row(name, &profile));
     }
-    assert_eq!(told, rows, "expected:\n{}", rows.join("\n"));
+    if std::env::var_os("RENEW").is_some() {
+        let renewed = text.replace(&told.join("\n"), &rows.join("\n"));
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md"), renewed).unwrap();
+        return;
+    }
+    assert_eq!(told, rows, "scripts/renew writes these:\n{}", rows.join("\n"));
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn every_config_can_be_pasted() {
     }
     let missing: Vec<_> =
         Profile::all().iter().map(|p| p.name.clone()).filter(|n| !profiles.contains(n)).collect();
-    assert_eq!(missing, ["openai"], "no section leads to these");
+    assert_eq!(missing, ["openai"], "no section of docs/providers.md leads to these (right) but `openai`");
 }
 
 /// The source of a test or of a module of tests, by the name under which cargo runs it.
