@@ -34,9 +34,17 @@ fn the_table_of_metrics_is_true() {
     };
     let rows: Vec<String> = names::ALL.iter().map(row).collect();
     assert_eq!(told, rows, "expected:\n{}", rows.join("\n"));
-    for values in
-        [&names::RESULTS[..], &names::STAGES, &names::TOKEN_KINDS, &names::ENDPOINTS, &names::RELOAD_RESULTS]
-    {
+    for values in [
+        &names::OUTCOMES[..],
+        &names::STOP_REASONS,
+        &names::OWN_PARTS,
+        &names::REST_SCOPES,
+        &names::RESULTS,
+        &names::STAGES,
+        &names::TOKEN_KINDS,
+        &names::ENDPOINTS,
+        &names::RELOAD_RESULTS,
+    ] {
         for value in values {
             assert!(text.contains(&format!("`{value}`")), "{value}");
         }

@@ -4,6 +4,7 @@ pub mod capture;
 mod lines;
 pub mod log;
 pub mod metrics;
+pub mod own;
 mod plain;
 pub mod record;
 mod request_line;

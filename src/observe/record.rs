@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+
 use super::capture::Exchange;
 use super::metrics::ModelMeter;
+use super::own::Own;
 use super::side::{Side, SideCounts};
 
 /// Target of the line of a request.
@@ -68,6 +71,10 @@ pub struct Record {
     pub began: Instant,
     /// Until the first byte of the answer was ready.
     pub first_byte: Option<Duration>,
+    /// Until the first `content_block_delta` of a streamed answer was ready.
+    pub first_token: Option<Duration>,
+    /// What the proxy itself took of that time.
+    pub own: Own,
     /// `usage.input_tokens`.
     pub input_tokens: u64,
     /// `usage.output_tokens`.
@@ -121,6 +128,8 @@ impl Record {
             status: 0,
             began: Instant::now(),
             first_byte: None,
+            first_token: None,
+            own: Own::default(),
             input_tokens: 0,
             output_tokens: 0,
             cached_tokens: 0,
@@ -192,6 +201,9 @@ impl Record {
         self.attempts += part.attempts;
         self.retries += part.retries;
         self.rotations += part.rotations;
+        if let Some(took) = part.own.answer {
+            self.own.answered(took);
+        }
         self.asides.add(part.asides);
     }
 
@@ -207,6 +219,13 @@ impl Record {
     pub fn mark_first_byte(&mut self) {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.began.elapsed());
+        }
+    }
+
+    /// These bytes of a streamed answer are ready; only the first content counts.
+    pub fn mark_first_token(&mut self, bytes: &[u8]) {
+        if self.first_token.is_none() && memmem::find(bytes, b"content_block_delta").is_some() {
+            self.first_token = Some(self.began.elapsed());
         }
     }
 }
@@ -242,6 +261,11 @@ fn some(n: u64) -> Option<u64> {
 
 fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// To a microsecond.
+fn fine_ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 impl Drop for Record {
@@ -287,6 +311,8 @@ impl Drop for Record {
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),
+            first_token_ms = self.first_token.map(ms),
+            own_ms = self.own.total().map(fine_ms),
             total_ms = ms(self.began.elapsed()),
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -88,8 +89,10 @@ async fn adapt(
     if media.is_empty() {
         return Ok(None);
     }
+    let began = Instant::now();
     let findings = media::findings(worker, asking.request_id, &media, record);
     let findings = worker.drain.bound(findings).await?;
+    record.own.waited(began.elapsed());
     let describer = worker.config.extras.vision_model.as_deref().unwrap_or_default();
     let stand_ins = media.iter().zip(&findings);
     let stand_ins =

@@ -119,6 +119,7 @@ async fn prepare<'w>(
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    record.own.arrives();
     let permit = worker.gate.admit()?;
     record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
