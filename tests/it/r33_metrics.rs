@@ -131,7 +131,7 @@ fn what_both_sides_counted_is_what_it_says() {
     assert_eq!(seen.sum("claude_proxy_requests_total", &of_m), asked, "and nothing else");
     assert_eq!(seen.sum("claude_proxy_request_body_bytes_total", &of_m), received as u64);
     assert_eq!(seen.sum("claude_proxy_response_body_bytes_total", &of_m), sent as u64);
-    for ((_, outcome), _) in &want {
+    for (_, outcome) in want.keys() {
         let labels = [of_m[0], of_m[1], ("outcome", *outcome)];
         let all = seen.sum("claude_proxy_requests_total", &labels);
         assert_eq!(seen.sum("claude_proxy_request_duration_seconds_count", &labels), all, "{outcome}");
