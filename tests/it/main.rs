@@ -28,6 +28,7 @@ mod connect;
 mod endpoints;
 mod faults;
 mod https;
+mod logs;
 mod native;
 mod pdf;
 mod pool;
