@@ -29,6 +29,7 @@ use super::upstreams::Upstreams;
 use super::{messages, models, probe};
 use crate::config::Config;
 use crate::observe::{Capture, Metrics};
+use crate::store::spent::Spent;
 use crate::store::threads::Threads;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
+    /// What keys have spent, if there are budgets. The same in all generations.
+    pub(super) spent: Option<Spent>,
     /// Conversations that are kept. The same in all generations.
     pub(super) threads: Option<Threads>,
 }
@@ -73,7 +76,7 @@ impl Shared {
         Ok(Self {
             transports,
             web,
-            keys: Keys::new(&config, &self.metrics),
+            keys: Keys::new(&config, &self.metrics, self.spent.as_ref()),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
             ..self.clone()

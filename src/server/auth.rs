@@ -8,10 +8,12 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
+use super::budgets::{Account, Standing};
 use super::reply::Refusal;
 use crate::config::{AK, ANONYMOUS, Allowed, Config, Digest, Model};
 use crate::observe::Metrics;
-use crate::observe::cost::Payer;
+use crate::observe::cost::{Payer, Purse};
+use crate::store::spent::Spent;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// The inbound keys: `ak` and those of `keys`, as their digests. Comparing digests of equal length
@@ -32,21 +34,43 @@ pub(super) struct Inbound {
     pub(super) digest: Option<Digest>,
     /// Counts what it asks and spends.
     pub(super) payer: Option<Arc<Payer>>,
+    /// What it may spend; none: nobody notes that.
+    account: Option<Arc<Account>>,
     models: Allowed,
 }
 
 impl Keys {
-    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let payer = |name: &Arc<str>| Some(Arc::new(Payer { meter: metrics.key(name), purse: None }));
-        let ak =
-            config.ak.iter().map(|ak| (AK.into(), Digest::of(ak.expose().as_bytes()), Allowed::default()));
-        let more = config.keys.iter().map(|key| (Arc::clone(&key.name), key.digest, key.models.clone()));
-        let all = ak.chain(more).map(|(name, digest, models)| {
-            (digest, Inbound { payer: payer(&name), name: Some(name), digest: Some(digest), models })
-        });
-        let all: Arc<[_]> = all.collect();
-        let payer = all.is_empty().then(|| payer(&ANONYMOUS.into())).flatten();
-        Self { all, anybody: Inbound { payer, ..Inbound::default() } }
+    /// `spent` is where it is noted what each spends; none: nowhere.
+    pub(super) fn new(config: &Config, metrics: &Metrics, spent: Option<&Spent>) -> Self {
+        let spent = spent.filter(|_| config.budgets.is_some());
+        let per_day = config.budgets.as_ref().and_then(|budgets| budgets.per_day);
+        let inbound = |name: &Arc<str>, digest: Option<Digest>, models: &Allowed, budget: Option<u128>| {
+            let account = spent.map(|spent| Arc::new(Account::new(name, spent, budget.or(per_day))));
+            let purse = account.clone().map(|account| account as Arc<dyn Purse>);
+            Inbound {
+                name: digest.map(|_| Arc::clone(name)),
+                digest,
+                payer: Some(Arc::new(Payer { meter: metrics.key(name), purse })),
+                account,
+                models: models.clone(),
+            }
+        };
+        let everything = Allowed::default();
+        let ak = config.ak.as_ref().map(|ak| Digest::of(ak.expose().as_bytes()));
+        let ak = ak.map(|digest| (digest, inbound(&AK.into(), Some(digest), &everything, None)));
+        let more = config
+            .keys
+            .iter()
+            .map(|key| (key.digest, inbound(&key.name, Some(key.digest), &key.models, key.budget)));
+        let all: Arc<[_]> = ak.into_iter().chain(more).collect();
+        let nobody = all.is_empty().then(|| inbound(&ANONYMOUS.into(), None, &everything, None));
+        Self { all, anybody: nobody.unwrap_or_default() }
+    }
+
+    /// How each key stands today, in the order of the file; empty where nobody notes what is spent.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let all = self.all.iter().map(|(_, inbound)| inbound).chain([&self.anybody]);
+        all.filter_map(|inbound| Some(inbound.account.as_ref()?.standing())).collect()
     }
 
     /// Whose key came. Claude Code sends both headers when both of its variables are set, and only
@@ -76,6 +100,16 @@ impl Inbound {
     /// Whether this model may be used.
     pub(super) fn may_use(&self, model: &Model) -> bool {
         self.models.has(&model.id)
+    }
+
+    /// 429 if it has nothing left to spend today.
+    pub(super) fn check_budget(&self) -> Result<(), Refusal> {
+        let Some(account) = &self.account else { return Ok(()) };
+        account.check().inspect_err(|_| {
+            if let Some(payer) = &self.payer {
+                payer.meter.refuses();
+            }
+        })
     }
 
     /// 403 if it may not. `asked` is the name that led to it.
@@ -180,7 +214,7 @@ mod tests {
             file["ak"] = ak.into();
         }
         let checked = crate::config::check(&file.to_string(), &|_| Err(std::env::VarError::NotPresent));
-        Keys::new(&checked.config.unwrap(), &Metrics::default())
+        Keys::new(&checked.config.unwrap(), &Metrics::default(), None)
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

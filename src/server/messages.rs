@@ -169,6 +169,7 @@ async fn prepare<'w>(
     record.stream = stream;
     let model = config.route(name).ok_or_else(|| models::unknown(config, inbound, name))?;
     inbound.check(model, name)?;
+    inbound.check_budget()?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
     let candidate =
         candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, inbound, name))??;

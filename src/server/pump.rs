@@ -209,6 +209,8 @@ impl Drop for Pump {
         self.record.own.answered(self.source.clocks.own());
         let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
+        let (used, estimated) = self.source.flow.used();
+        (self.record.counts, self.record.counts_estimated) = (counts(&used), estimated);
         let max = self.source.worker.config.log_stream_text_preview_chars;
         let blot = |text: &mut String| self.source.blot(text);
         log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);

@@ -23,11 +23,13 @@ mod support;
 mod samples;
 
 mod auto_mode;
+mod budgets;
 mod capture;
 mod connect;
 mod endpoints;
 mod faults;
 mod https;
+mod keys;
 mod logs;
 mod native;
 mod pdf;
