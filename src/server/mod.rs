@@ -6,6 +6,7 @@ mod app;
 mod attempt;
 mod auth;
 mod clocks;
+mod closing;
 mod connection;
 mod count_tokens;
 mod current;
