@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
-use super::auth::Key;
+use super::auth::Keys;
 use super::current::{Current, Newest};
 use super::drain::Drain;
 use super::front;
@@ -90,11 +90,12 @@ impl Server {
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
         let transports = Transports::new(config.providers(), None)?;
+        let metrics = Arc::default();
         let shared = Shared {
             web: web::Setup::new(&config, &transports, None)?,
             transports,
             certificate: config.tls.as_deref().map(Certificate::new),
-            key: config.ak.as_ref().map(Key::new),
+            keys: Keys::new(&config, &metrics),
             failures: Arc::default(),
             gate: Gate::new(config.max_concurrent_requests),
             unfinished: Unfinished::default(),
@@ -102,7 +103,7 @@ impl Server {
             counting: Arc::default(),
             media: Arc::default(),
             capture: None,
-            metrics: Arc::default(),
+            metrics,
             health: Arc::default(),
             budget: Budget::default(),
             threads: config.extras.threads.as_ref().map(threads).transpose()?,
