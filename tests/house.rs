@@ -60,7 +60,7 @@ fn contributing_names_paths_that_exist() {
     assert!(paths.len() > 60, "{paths:?}");
     let missing: Vec<&String> = paths.iter().filter(|p| !root().join(p).exists()).collect();
     assert!(missing.is_empty(), "docs/CONTRIBUTING.md names what is not there: {missing:?}");
-    for name in quoted(&text).iter().filter(|q| q.contains("::") && q.contains(|c: char| c == '_')) {
+    for name in quoted(&text).iter().filter(|q| q.contains("::") && q.contains('_')) {
         let Some((file, test)) = name.rsplit_once("::") else { continue };
         let path = format!("tests/{}.rs", file.replace("::", "/"));
         if root().join(&path).exists() {
