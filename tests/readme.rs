@@ -65,7 +65,7 @@ fn the_config_reference_has_every_key() {
     for profile in Profile::all() {
         assert!(
             section(&text, "## Configuration").contains(&format!("`{}`", profile.name)),
-            "{}",
+            "README.md, \"Profiles:\", lacks `{}`",
             profile.name
         );
     }

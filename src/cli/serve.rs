@@ -49,6 +49,8 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
         let addr = bound.addr();
         let serving = until_signalled(bound, source)?;
         announce(&config, addr, printer);
+        let (version, models) = (env!("CARGO_PKG_VERSION"), config.models.len());
+        tracing::info!(%addr, version, models, "listening");
         tokio::select! {
             ended = serving => ended?,
             ended = upstream(demo) => ended?,

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+use tracing::field::{DisplayValue, display};
+
 use super::capture::Exchange;
 use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
+use super::own::Own;
 use super::side::{Side, SideCounts};
+use super::trace::{Trace, TraceId};
 
 /// Target of the line of a request.
 pub(super) const TARGET: &str = "claude_proxy::request";
@@ -39,6 +44,15 @@ impl Outcome {
     }
 }
 
+/// The request of a client's that something is done for.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// Its `request-id`.
+    pub request_id: Arc<str>,
+    /// Where it stands in a trace.
+    pub trace: Option<Arc<Trace>>,
+}
+
 /// What is known of one request. Dropping it writes the line: a request whose client left is
 /// logged as surely as one that was answered.
 #[derive(Debug)]
@@ -69,6 +83,10 @@ pub struct Record {
     pub began: Instant,
     /// Until the first byte of the answer was ready.
     pub first_byte: Option<Duration>,
+    /// Until the first `content_block_delta` of a streamed answer was ready.
+    pub first_token: Option<Duration>,
+    /// What the proxy itself took of that time.
+    pub own: Own,
     /// `usage.input_tokens`.
     pub input_tokens: u64,
     /// `usage.output_tokens`.
@@ -95,6 +113,8 @@ pub struct Record {
     pub side: Option<Side>,
     /// What questions of our own took for it.
     pub asides: SideCounts,
+    /// Where it stands in a trace; none: it belongs to none.
+    pub trace: Option<Arc<Trace>>,
     /// Web searches that were carried out for it, failed ones included.
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
@@ -132,6 +152,8 @@ impl Record {
             status: 0,
             began: Instant::now(),
             first_byte: None,
+            first_token: None,
+            own: Own::default(),
             input_tokens: 0,
             output_tokens: 0,
             cached_tokens: 0,
@@ -145,6 +167,7 @@ impl Record {
             meter: None,
             side: None,
             asides: SideCounts::default(),
+            trace: None,
             web_searches: 0,
             web_fetches: 0,
             key: None,
@@ -199,6 +222,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.trace.clone_from(&self.trace);
         part.part = true;
         part
     }
@@ -208,6 +232,9 @@ impl Record {
         self.attempts += part.attempts;
         self.retries += part.retries;
         self.rotations += part.rotations;
+        if let Some(took) = part.own.answer {
+            self.own.answered(took);
+        }
         self.asides.add(part.asides);
     }
 
@@ -233,6 +260,16 @@ impl Record {
         }
     }
 
+    /// For what is done on its account.
+    pub fn cause(&self) -> Cause {
+        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+    }
+
+    /// For the log.
+    fn trace_id(&self) -> Option<DisplayValue<TraceId>> {
+        self.trace.as_ref().map(|trace| display(trace.id()))
+    }
+
     /// Something could not be carried over.
     pub fn warn(&mut self, token: &str) {
         if !self.warnings.is_empty() {
@@ -245,6 +282,13 @@ impl Record {
     pub fn mark_first_byte(&mut self) {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.began.elapsed());
+        }
+    }
+
+    /// These bytes of a streamed answer are ready; only the first content counts.
+    pub fn mark_first_token(&mut self, bytes: &[u8]) {
+        if self.first_token.is_none() && memmem::find(bytes, b"content_block_delta").is_some() {
+            self.first_token = Some(self.began.elapsed());
         }
     }
 }
@@ -268,6 +312,7 @@ impl Record {
             cached_tokens = self.cached_tokens,
             cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
+            trace_id = self.trace_id(),
             error = %self.error,
             "side request"
         );
@@ -281,6 +326,11 @@ fn some(n: u64) -> Option<u64> {
 
 fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// To a microsecond.
+fn fine_ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 impl Drop for Record {
@@ -331,6 +381,8 @@ impl Drop for Record {
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),
+            first_token_ms = self.first_token.map(ms),
+            own_ms = self.own.total().map(fine_ms),
             total_ms = ms(self.began.elapsed()),
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
@@ -346,6 +398,7 @@ impl Drop for Record {
             side_output_tokens = some(self.asides.output_tokens),
             web_searches = some(self.web_searches),
             web_fetches = some(self.web_fetches),
+            trace_id = self.trace_id(),
             error = %self.error,
             "request"
         );

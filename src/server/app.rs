@@ -145,6 +145,8 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
         Ok(Err(refusal)) => refusal.answer(&id),
         Err(_) => {
             worker.metrics.panicked();
+            // What it said itself stands before this, without the id.
+            tracing::error!(request_id = %id, "the request ended in a panic");
             let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
             Refusal::from(error).answer(&id)
         }
@@ -183,7 +185,9 @@ async fn route(
     let post = method == Method::POST;
     match path {
         "/v1/messages" if post => messages::messages(worker, request, payload, id, inbound).await,
-        "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload, inbound).await,
+        "/v1/messages/count_tokens" if post => {
+            count_tokens::count(worker, request, payload, id, inbound).await
+        }
         "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, path, "POST")),
         "/v1/models" if get => {
             let query = request.uri().query().unwrap_or_default();

@@ -60,13 +60,14 @@ pub(super) async fn count(
     worker: &Worker,
     request: &HttpRequest,
     payload: Payload,
+    request_id: &str,
     inbound: &Inbound,
 ) -> Result<HttpResponse, Refusal> {
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
     let whole = match threads::asked(worker, request.headers()) {
-        Some(threads) => threads::unfold(worker, threads, &bytes, inbound).await?,
+        Some(threads) => threads::unfold(worker, threads, &bytes, request_id, inbound).await?,
         None => None,
     };
     let bytes = whole.map_or(bytes, |(whole, _)| whole);

@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -21,11 +22,15 @@ use super::reply::{PROVIDER, Refusal, WARNINGS, json};
 use super::upstreams::{Candidate, Candidates};
 use super::{failover, intake, models, threads};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
-use crate::observe::{Outcome, Record};
+use crate::observe::trace::{TRACEPARENT, TRACESTATE};
+use crate::observe::{Outcome, Record, Trace};
 use crate::upstream::{Crossing, Spare};
 
 /// On the requests of Claude Code's subagents.
 const AGENT: &str = "x-claude-code-agent-id";
+
+/// The session of a request of Claude Code.
+const SESSION: &str = "x-claude-code-session-id";
 
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
@@ -44,6 +49,7 @@ pub(super) async fn messages(
         refusal.note(record);
         refusal
     };
+    record.trace = trace(worker, request.headers());
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
     let delegated = worker.config.extras.safeguards_model.is_some() && request.headers().contains_key(AGENT);
@@ -52,6 +58,7 @@ pub(super) async fn messages(
         seed: worker.ids.random(),
         crossing,
         delegated,
+        session: worker.upstreams.session(|| request.headers().get(SESSION)),
         keeping: OnceCell::new(),
         further: None,
     };
@@ -106,6 +113,12 @@ pub(super) async fn messages(
     Ok(response)
 }
 
+/// Where a request with these headers stands in a trace.
+fn trace(worker: &Worker, headers: &HeaderMap) -> Option<Arc<Trace>> {
+    let all = |name| headers.get_all(name).map(HeaderValue::as_bytes);
+    Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random()).map(Arc::new)
+}
+
 /// A request that was read, admitted, checked and routed, and converted for the first candidate.
 struct Ready<'w> {
     permit: Permit,
@@ -126,6 +139,7 @@ async fn prepare<'w>(
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    record.own.arrives();
     let permit = worker.gate.admit()?;
     record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
@@ -136,7 +150,9 @@ async fn prepare<'w>(
     }
     let unfolded = match threads::asked(worker, request.headers()) {
         // Rare, and large.
-        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes, inbound)).await?,
+        Some(threads) => {
+            Box::pin(threads::unfold(worker, threads, &bytes, asking.request_id, inbound)).await?
+        }
         None => None,
     };
     let bytes = match unfolded {

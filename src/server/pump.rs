@@ -133,6 +133,7 @@ impl Pump {
     /// What the client gets, for the capture and the count.
     fn show(&mut self, bytes: &Bytes) {
         self.record.sent += bytes.len() as u64;
+        self.record.mark_first_token(bytes);
         if let Some(exchange) = &self.record.capture {
             exchange.client_piece(bytes);
         }
@@ -205,6 +206,7 @@ impl Drop for Pump {
         if self.broken || std::thread::panicking() {
             return;
         }
+        self.record.own.answered(self.source.clocks.own());
         let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
         let (used, estimated) = self.source.flow.used();
@@ -244,7 +246,10 @@ impl MessageBody for Pump {
                 Poll::Ready(Some(Ok(bytes)))
             }
             None if this.over => Poll::Ready(None),
-            None => Poll::Pending,
+            None => {
+                this.source.clocks.pause();
+                Poll::Pending
+            }
         };
         worker.scratch.replace(scratch);
         next

@@ -182,7 +182,7 @@ impl Rounds {
         }
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
         let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
-        let Origin { seed, delegated, keeping, .. } = self.origin.clone();
+        let Origin { seed, delegated, session, keeping, .. } = self.origin.clone();
         let round = if self.spent { Round::Last } else { Round::Further };
         let further = Further { resumed: Arc::new(resumed), round };
         Step::Asking(Box::pin(async move {
@@ -191,6 +191,7 @@ impl Rounds {
                 seed,
                 crossing: Crossing::default(),
                 delegated,
+                session,
                 keeping: keeping.map_or_else(OnceCell::new, OnceCell::from),
                 further: Some(further),
             };
