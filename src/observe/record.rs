@@ -51,6 +51,8 @@ pub struct Cause {
     pub request_id: Arc<str>,
     /// Where it stands in a trace.
     pub trace: Option<Arc<Trace>>,
+    /// Who pays for what is done.
+    pub payer: Option<Arc<Payer>>,
 }
 
 /// What is known of one request. Dropping it writes the line: a request whose client left is
@@ -222,6 +224,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.payer.clone_from(&self.payer);
         part.trace.clone_from(&self.trace);
         part.part = true;
         part
@@ -262,7 +265,11 @@ impl Record {
 
     /// For what is done on its account.
     pub fn cause(&self) -> Cause {
-        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+        Cause {
+            request_id: self.request_id.as_str().into(),
+            trace: self.trace.clone(),
+            payer: self.payer.clone(),
+        }
     }
 
     /// For the log.
