@@ -18,14 +18,14 @@ use super::source::{Opened, Source};
 use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
 use super::work::{Work, Works};
-use crate::config::{Api, Model, Provider};
+use crate::config::{Api, Model, Price, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
 use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
-use crate::observe::{Record, log};
+use crate::observe::{Record, cost, log};
 use crate::upstream::retry::{Sign, What};
 use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Session, Stage};
 use crate::wire::anthropic::ApiError;
@@ -144,6 +144,8 @@ impl Call {
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
         record.meter = Some(worker.meters.of(model));
+        record.price =
+            model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {
@@ -220,9 +222,9 @@ impl Call {
     }
 
     /// What the end of an answer to it waits for, in that order.
-    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+    fn works(&self, worker: &Rc<Worker>, record: &Record) -> Option<Box<Works>> {
         let mut works: Vec<Box<dyn Work>> = Vec::new();
-        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, record.cause())) {
             works.push(Box::new(judge));
         }
         if let Some(keeping) = &self.keeping {
@@ -279,7 +281,7 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let works = call.works(worker, &record.request_id);
+        let works = call.works(worker, record);
         let mut source = Source::new(worker, provider, &record.request_id, answer, flow, works);
         source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
@@ -294,7 +296,7 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let works = call.works(worker, &record.request_id);
+            let works = call.works(worker, record);
             let rounds = call.rounds(worker, &record.request_id);
             let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
@@ -313,9 +315,10 @@ async fn ask(
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
+    let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
     let sent = match &call.way {
-        Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
-        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
+        Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
+        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
     };
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     if resent {

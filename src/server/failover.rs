@@ -92,6 +92,7 @@ async fn of_one(
 ) -> Result<Answered, Failure> {
     let Upstream { health, .. } = candidate.upstream;
     let (began, limit) = (tokio::time::Instant::now(), worker.config.upstream_timeout);
+    record.own.asks(began.into_std());
     let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
     let mut second: Option<Second> = None;
     let mut kept: Option<Failure> = None;
@@ -117,7 +118,9 @@ async fn of_one(
             Err(failure) => failure.known_as(candidate.upstream.shown.clone(), record.attempts),
         };
         let (now, luck, sign) = (Instant::now(), worker.ids.luck(), failure.sign);
-        health.fail(index, &sign, now, luck);
+        if let Some(rests) = health.fail(index, &sign, now, luck) {
+            worker.meters.rest_begins(&call.model.provider, rests);
+        }
         let best = match kept.take() {
             // Of two that say the same the newer one.
             Some(earlier) if earlier.sign != sign && !sign.is_of_the_request() => earlier.or(failure),

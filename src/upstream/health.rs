@@ -105,6 +105,15 @@ pub struct Rest {
     pub until: Instant,
 }
 
+/// Who begins to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rests {
+    /// The provider, after faults in a row.
+    Provider,
+    /// One of its keys, which was refused.
+    Key,
+}
+
 /// A request is under way, perhaps the one that finds out whether a rest is over. Dropping it
 /// without a word on how it went lets the next one try.
 #[derive(Debug, Default)]
@@ -199,34 +208,34 @@ impl ProviderHealth {
         }
     }
 
-    /// An attempt with that key failed. `luck` is a random number from 0 to 1.
-    pub fn fail(&self, index: usize, sign: &Sign, now: Instant, luck: f64) {
+    /// An attempt with that key failed. `luck` is a random number from 0 to 1. Gives who begins to
+    /// rest for it.
+    pub fn fail(&self, index: usize, sign: &Sign, now: Instant, luck: f64) -> Option<Rests> {
         let name = &self.name;
         if sign.is_of_the_provider() {
-            if let Some(rest) = self.shared.provider.fail(now, None, luck) {
-                let seconds = rest.as_secs_f32();
-                tracing::warn!(provider = %name, seconds, "the provider keeps failing and rests");
-            }
-            return;
+            let rest = self.shared.provider.fail(now, None, luck)?;
+            let seconds = rest.as_secs_f32();
+            tracing::warn!(provider = %name, seconds, "the provider keeps failing and rests");
+            return Some(Rests::Provider);
         }
         if sign.what == What::Unsendable {
-            return;
+            return None;
         }
         // Whatever it says, it is there.
         self.shared.provider.succeed();
-        let Some(key) = self.keys.get(index) else { return };
-        let What::Refused(status) = sign.what else { return };
+        let key = self.keys.get(index)?;
+        let What::Refused(status) = sign.what else { return None };
         if !sign.is_of_the_key() {
             key.succeed();
-            return;
+            return None;
         }
         key.limited.store(status == 429, Ordering::Relaxed);
         let told = sign.retry_after.filter(|_| status == 429);
-        if let Some(rest) = key.fail(now, told, luck) {
-            // By its place: a key is not shown, not even in part.
-            let (key, seconds) = (index + 1, rest.as_secs_f32());
-            tracing::warn!(provider = %name, key, status, seconds, "the key was refused and rests");
-        }
+        let rest = key.fail(now, told, luck)?;
+        // By its place: a key is not shown, not even in part.
+        let (key, seconds) = (index + 1, rest.as_secs_f32());
+        tracing::warn!(provider = %name, key, status, seconds, "the key was refused and rests");
+        Some(Rests::Key)
     }
 }
 
@@ -338,7 +347,9 @@ mod tests {
         for status in [401, 402, 403, 429] {
             let health = Health::default().of(&provider("p", "b", &["a", "b"]));
             let now = Instant::now();
-            health.fail(0, &sign(What::Refused(status)), now, 0.0);
+            let refused = sign(What::Refused(status));
+            assert_eq!(health.fail(0, &refused, now, 0.0), Some(Rests::Key));
+            assert_eq!(health.fail(0, &refused, now, 0.0), None, "it rests already");
             assert_eq!(keys_in_turn(&health, now + 29 * S, 3), [1, 1, 1], "{status}");
             assert!(health.enter(now).is_some() && !health.is_resting(now));
             // After the rest one request tries it.
@@ -410,9 +421,10 @@ mod tests {
         ] {
             let health = Health::default().of(&provider("p", "b", &["a"]));
             let now = Instant::now();
-            for _ in 0..5 {
+            for n in 1..=5 {
                 assert!(health.enter(now).is_some() && health.is_usable(now));
-                health.fail(0, &sign(what), now, 0.0);
+                let rests = health.fail(0, &sign(what), now, 0.0);
+                assert_eq!(rests, (n == 5).then_some(Rests::Provider), "{what:?}, {n}");
             }
             assert!(health.enter(now + 29 * S).is_none() && !health.is_usable(now + 29 * S), "{what:?}");
             assert!(health.is_usable(now + 30 * S));

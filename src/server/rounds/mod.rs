@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Further, Origin, Prepared};
+use super::pump::counts;
 use super::reading::Reading;
 use super::{adapt, failover};
 use crate::config::Model;
@@ -166,8 +167,10 @@ impl Rounds {
     }
 
     /// Asks the same model to go on.
-    fn ask(&mut self, resumed: Resumed, record: &Record) -> Step {
+    fn ask(&mut self, resumed: Resumed, record: &mut Record) -> Step {
         self.asked += 1;
+        // Is to be paid, whatever becomes of the rest.
+        record.counts = counts(resumed.usage());
         self.spent =
             self.asked >= MOST_ROUNDS || self.began.is_some_and(|began| began.elapsed() >= MOST_TIME);
         let Some(latest) = continued(&self.origin.request, &resumed.content()) else { return Step::Over };
