@@ -8,7 +8,9 @@ the files is asked for where systemd-analyze is installed. $CLAUDE_PROXY_BIN is 
 """
 from __future__ import annotations
 
+import base64
 import http.client
+import http.server
 import json
 import os
 import re
@@ -66,15 +68,95 @@ def stop_time(_: Path) -> None:
     expect(seconds >= grace + 5, f"{seconds} s for a grace of {grace} s")
 
 
+def expand(names: list[str]) -> set[str]:
+    """System calls by the names of sets."""
+    calls: set[str] = set()
+    for name in names:
+        if name.startswith("@"):
+            lines = analyze("syscall-filter", name).stdout.splitlines()
+            calls |= expand([line.strip() for line in lines[1:] if line.strip() and not line.strip().startswith("#")])
+        else:
+            calls.add(name)
+    return calls
+
+
+def pdf() -> bytes:
+    page = b"BT /F1 12 Tf 72 720 Td (what it says) Tj ET"
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+               b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+               b"<< /Length %d >>\nstream\n%s\nendstream" % (len(page), page), b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    out, places = b"%PDF-1.4\n", []
+    for n, each in enumerate(objects, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (n, each)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(out))
+    return out + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + end
+
+
+def system_calls(where: Path) -> str | None:
+    """All that the program calls, and the process that reads PDF documents, passes the unit's filter."""
+    if shutil.which("strace") is None or shutil.which("systemd-analyze") is None:
+        return "no strace or no systemd-analyze"
+    lines = re.findall(r"^SystemCallFilter=(.*)$", (ROOT / "contrib/claude-proxy.service").read_text(), re.M)
+    allowed = expand([n for line in lines if not line.startswith("~") for n in line.split()])
+    allowed -= expand([n for line in lines if line.startswith("~") for n in line[1:].split()])
+    expect(200 < len(allowed) < 400 and "reboot" not in allowed and "setuid" not in allowed, len(allowed))
+    told: list[bytes] = []
+
+    class Upstream(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:                                                       # noqa: N802
+            told.append(self.rfile.read(int(self.headers["content-length"])))
+            answer = {"id": "c", "object": "chat.completion", "model": "m", "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    upstream = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    provider = {"base_url": f"http://127.0.0.1:{upstream.server_address[1]}", "api_key": "", "models": [{"id": "m"}]}
+    trace = where / "trace"
+    service = Service(where, {}, under=["strace", "-f", "-qq", "-o", str(trace)], pdf_text=True, threads={"path": str(where / "threads.redb")},
+                      providers=[provider])
+    try:
+        port = service.port()
+        document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(pdf()).decode()}}
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [document, {"type": "text", "text": "What does it say?"}]}]}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection.request("POST", "/v1/messages", json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        said = answer.read()
+        expect(answer.status == 200 and b"what it says" in told[0], (answer.status, said, told, service.log.read_text()))
+        # The program itself, not strace: which would let it go.
+        pid = int((Path("/proc") / str(service.process.pid) / "task" / str(service.process.pid) / "children").read_text().split()[0])
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGTERM)
+        expect(service.process.wait(PATIENCE) == 0, service.log.read_text())
+    finally:
+        service.end()
+        upstream.shutdown()
+    called = set(re.findall(r"^\d+ +(?:\d+\.\d+ )?(?:<\.\.\. )?(\w+)(?:\(| resumed)", trace.read_text(), re.M))
+    expect({"execve", "prlimit64", "accept4", "connect"} <= called, called)
+    print(f"      {len(called)} of {len(allowed)} system calls that the unit allows")
+    expect(called <= allowed, sorted(called - allowed))
+    # MemoryDenyWriteExecute.
+    expect(not re.search(r"PROT_WRITE\|PROT_EXEC", trace.read_text()), "memory that is writable and executable")
+    return None
+
+
 class Service:
     """The program with what a service manager gives it."""
 
-    def __init__(self, where: Path, env: dict, listener: socket.socket | None = None, **config) -> None:
+    def __init__(self, where: Path, env: dict, listener: socket.socket | None = None, under: list[str] | None = None, **config) -> None:
         path = where / "config.json"
         path.write_text(json.dumps({**BASE, **config}))
         self.log = where / "log"
         more: dict = {}
-        command = [binary(), "serve", "--config", str(path)]
+        command = [*(under or []), binary(), "serve", "--config", str(path)]
         if listener is not None:
             # The pid of the process that it is for is known to itself first.
             command = ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@"', "sh", *command]
@@ -197,7 +279,7 @@ def wrong_sockets(where: Path) -> None:
 
 def main() -> int:
     passed = failed = 0
-    for test in (units, stop_time, notify, activation, wrong_sockets):
+    for test in (units, system_calls, stop_time, notify, activation, wrong_sockets):
         with tempfile.TemporaryDirectory(prefix="claude-proxy-service-") as where:
             try:
                 skipped = test(Path(where))
