@@ -1,6 +1,7 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
+pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;
@@ -9,8 +10,10 @@ mod plain;
 pub mod record;
 mod request_line;
 pub mod side;
+pub mod trace;
 
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
 pub use metrics::Metrics;
-pub use record::{Outcome, Record};
+pub use record::{Cause, Outcome, Record};
+pub use trace::Trace;

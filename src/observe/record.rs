@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
+use tracing::field::{DisplayValue, display};
 
 use super::capture::Exchange;
+use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
 use super::own::Own;
 use super::side::{Side, SideCounts};
+use super::trace::{Trace, TraceId};
 
 /// Target of the line of a request.
 pub(super) const TARGET: &str = "claude_proxy::request";
@@ -39,6 +42,15 @@ impl Outcome {
             Self::Panicked => "panicked",
         }
     }
+}
+
+/// The request of a client's that something is done for.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// Its `request-id`.
+    pub request_id: Arc<str>,
+    /// Where it stands in a trace.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// What is known of one request. Dropping it writes the line: a request whose client left is
@@ -101,10 +113,22 @@ pub struct Record {
     pub side: Option<Side>,
     /// What questions of our own took for it.
     pub asides: SideCounts,
+    /// Where it stands in a trace; none: it belongs to none.
+    pub trace: Option<Arc<Trace>>,
     /// Web searches that were carried out for it, failed ones included.
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
+    /// The name of the inbound key; none: none is asked for.
+    pub key: Option<Arc<str>>,
+    /// Who pays for it; none: nobody counts that.
+    pub payer: Option<Arc<Payer>>,
+    /// What the tokens of the model that was asked last cost; none: that is not known.
+    pub price: Option<Price>,
+    /// The tokens that are to be paid.
+    pub counts: Counts,
+    /// The upstream did not tell them: they are estimated.
+    pub counts_estimated: bool,
     /// It is only a part of a request, which is counted and told with the rest.
     part: bool,
     /// Counts its stream, while it runs.
@@ -143,8 +167,14 @@ impl Record {
             meter: None,
             side: None,
             asides: SideCounts::default(),
+            trace: None,
             web_searches: 0,
             web_fetches: 0,
+            key: None,
+            payer: None,
+            price: None,
+            counts: Counts::default(),
+            counts_estimated: false,
             part: false,
             streaming: None,
         }
@@ -192,6 +222,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.trace.clone_from(&self.trace);
         part.part = true;
         part
     }
@@ -205,6 +236,38 @@ impl Record {
             self.own.answered(took);
         }
         self.asides.add(part.asides);
+    }
+
+    /// What the model that was asked took for it, in the currency of the prices.
+    fn own_cost(&self) -> Option<Amount> {
+        self.price.map(|price| price.of(self.counts))
+    }
+
+    /// What it cost so far, with questions of our own; none: no price is known.
+    pub fn cost(&self) -> Option<Amount> {
+        let known = [self.own_cost(), self.asides.cost];
+        known.iter().any(Option::is_some).then(|| known.into_iter().flatten().sum())
+    }
+
+    /// Has it counted and paid.
+    fn pay(&self) {
+        let Some(cost) = self.own_cost() else { return };
+        if let Some(meter) = &self.meter {
+            meter.costs(cost);
+        }
+        if let Some(payer) = &self.payer {
+            payer.pay(cost);
+        }
+    }
+
+    /// For what is done on its account.
+    pub fn cause(&self) -> Cause {
+        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+    }
+
+    /// For the log.
+    fn trace_id(&self) -> Option<DisplayValue<TraceId>> {
+        self.trace.as_ref().map(|trace| display(trace.id()))
     }
 
     /// Something could not be carried over.
@@ -247,7 +310,9 @@ impl Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
+            trace_id = self.trace_id(),
             error = %self.error,
             "side request"
         );
@@ -283,11 +348,15 @@ impl Drop for Record {
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
         }
+        self.pay();
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }
         if let Some(meter) = self.meter.take() {
             meter.ended(self);
+        }
+        if let Some(payer) = &self.payer {
+            payer.meter.asks();
         }
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
@@ -301,6 +370,7 @@ impl Drop for Record {
         tracing::info!(
             target: TARGET,
             request_id = %self.request_id,
+            key = self.key.as_deref(),
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
@@ -317,6 +387,8 @@ impl Drop for Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.cost().map(Amount::as_f64),
+            cost_estimated = (self.counts_estimated && self.price.is_some()).then_some(true),
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),
@@ -326,6 +398,7 @@ impl Drop for Record {
             side_output_tokens = some(self.asides.output_tokens),
             web_searches = some(self.web_searches),
             web_fetches = some(self.web_fetches),
+            trace_id = self.trace_id(),
             error = %self.error,
             "request"
         );

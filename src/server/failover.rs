@@ -97,7 +97,7 @@ async fn of_one(
     let mut second: Option<Second> = None;
     let mut kept: Option<Failure> = None;
     let now = Instant::now();
-    let mut turn = health.next_key(now, &tried).unwrap_or_else(|| health.best_key(now));
+    let mut turn = health.next_key(now, &tried, call.session).unwrap_or_else(|| health.best_key(now));
     loop {
         let index = turn.index;
         if !tried.contains(&index) {
@@ -138,7 +138,7 @@ async fn of_one(
         tracing::debug!(request_id = %record.request_id, provider = %record.provider, ?sign, ?step, "an attempt failed");
         match step {
             Step::OtherKey => {
-                let Some(next) = health.next_key(now, &tried) else { return Err(best) };
+                let Some(next) = health.next_key(now, &tried, call.session) else { return Err(best) };
                 record.rotate();
                 turn = next;
             }

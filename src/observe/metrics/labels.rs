@@ -20,6 +20,11 @@ pub(super) struct OfProvider {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfKey {
+    pub(super) key: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Ended {
     pub(super) model: Arc<str>,
     pub(super) provider: Arc<str>,

@@ -8,7 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::labels::{Ended, Lasted, OfModel, Status};
+use super::money::MoneyCounter;
 use super::{Histograms, names};
+use crate::observe::cost::Amount;
 use crate::observe::{Outcome, Record};
 
 /// One model's.
@@ -28,6 +30,7 @@ pub struct ModelMeter {
     pub(super) own: [Histogram; 2],
     /// As [`names::TOKEN_KINDS`].
     pub(super) tokens: [Counter; 3],
+    pub(super) cost: MoneyCounter,
     pub(super) received: Counter,
     pub(super) sent: Counter,
     pub(super) retries: Counter,
@@ -60,6 +63,11 @@ impl ModelMeter {
     /// Another model is asked instead.
     pub(in crate::observe) fn falls_back(&self) {
         self.fallbacks.inc();
+    }
+
+    /// An answer cost so much.
+    pub(in crate::observe) fn costs(&self, cost: Amount) {
+        self.cost.inc_by(cost);
     }
 
     /// A request has ended.

@@ -5,6 +5,7 @@
 
 mod labels;
 mod meters;
+mod money;
 pub mod names;
 
 use std::sync::{Arc, OnceLock};
@@ -19,10 +20,12 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Kept, Lasted, Lost, OfModel, OfProvider,
+    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Kept, Lasted, Lost, OfKey, OfModel, OfProvider,
     OwnShare, Reload, Responded, Rested, SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
+pub use money::KeyMeter;
+use money::MoneyCounter;
 use names::Name;
 
 /// Upper bounds, in seconds: a reasoning model may think for minutes before its first byte.
@@ -49,6 +52,10 @@ pub struct Metrics {
     duration: Histograms<Lasted>,
     own: Histograms<OwnShare>,
     tokens: Family<Tokens, Counter>,
+    cost: Family<OfModel, MoneyCounter>,
+    key_cost: Family<OfKey, MoneyCounter>,
+    key_requests: Family<OfKey, Counter>,
+    budget_refusals: Family<OfKey, Counter>,
     received: Family<OfModel, Counter>,
     sent: Family<OfModel, Counter>,
     losses: Arc<[Counter]>,
@@ -105,6 +112,10 @@ impl Default for Metrics {
             duration: add(r, &names::DURATION, Family::new_with_constructor(duration)),
             own: add(r, &names::OWN, Family::new_with_constructor(own)),
             tokens: add(r, &names::TOKENS, Family::default()),
+            cost: add(r, &names::COST, Family::default()),
+            key_cost: add(r, &names::KEY_COST, Family::default()),
+            key_requests: add(r, &names::KEY_REQUESTS, Family::default()),
+            budget_refusals: add(r, &names::BUDGET_REFUSALS, Family::default()),
             received: add(r, &names::REQUEST_BYTES, Family::default()),
             sent: add(r, &names::RESPONSE_BYTES, Family::default()),
             losses: {
@@ -187,6 +198,7 @@ impl Metrics {
             done_lasted,
             own,
             tokens,
+            cost: self.cost.get_or_create_owned(&labels),
             received: self.received.get_or_create_owned(&labels),
             sent: self.sent.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
@@ -200,6 +212,16 @@ impl Metrics {
     /// For requests that are not routed.
     pub fn unknown(&self) -> Arc<ModelMeter> {
         self.model(names::UNKNOWN, names::UNKNOWN)
+    }
+
+    /// For one key of clients; its series are there from now on, at zero.
+    pub fn key(&self, name: &Arc<str>) -> KeyMeter {
+        let labels = OfKey { key: Arc::clone(name) };
+        KeyMeter {
+            cost: self.key_cost.get_or_create_owned(&labels),
+            requests: self.key_requests.get_or_create_owned(&labels),
+            refusals: self.budget_refusals.get_or_create_owned(&labels),
+        }
     }
 
     /// For one provider.

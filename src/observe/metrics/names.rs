@@ -76,6 +76,14 @@ names! {
         "Time that the proxy itself took of a request, without waiting for upstream or client";
     TOKENS: Counter "tokens" ["model", "provider", "kind"],
         "Tokens as the upstream counted them; input is without what was read from its cache";
+    COST: Counter "cost" ["model", "provider"],
+        "What answers cost by the prices of the configuration, in its currency; the proxy's own questions included";
+    KEY_COST: Counter "key_cost" ["key"],
+        "The same by the client's key";
+    KEY_REQUESTS: Counter "key_requests" ["key"],
+        "Requests to /v1/messages that have ended, by the client's key";
+    BUDGET_REFUSALS: Counter "budget_refusals" ["key"],
+        "Requests that were refused since the key's budget for the day was used up";
     REQUEST_BYTES: Counter "request_body_bytes" ["model", "provider"],
         "Bytes of request bodies from clients";
     RESPONSE_BYTES: Counter "response_body_bytes" ["model", "provider"],
