@@ -4,6 +4,8 @@ pub mod capture;
 mod lines;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod plain;
 pub mod record;
 mod request_line;

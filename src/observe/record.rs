@@ -286,6 +286,8 @@ impl Drop for Record {
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
         }
+        #[cfg(feature = "otel")]
+        super::otel::request(self);
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }

@@ -25,7 +25,11 @@ use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
+#[cfg(feature = "otel")]
+use crate::observe::trace::Hop;
 use crate::observe::{Record, log};
+#[cfg(feature = "otel")]
+use crate::upstream::Fault;
 use crate::upstream::retry::{Sign, What};
 use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
 use crate::wire::anthropic::ApiError;
@@ -297,6 +301,13 @@ async fn ask(
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
     let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
+    #[cfg(feature = "otel")]
+    let mut hop = hop;
+    #[cfg(feature = "otel")]
+    if let Some(hop) = &mut hop {
+        let provider = &call.model.provider;
+        hop.describe(&provider.completions_url, &provider.name, &record.remote, record.attempts);
+    }
     let sent = match &call.way {
         Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
@@ -312,6 +323,8 @@ async fn ask(
         Ok(answer) => Attempt::Answered(answer.status),
         Err(fault) => Attempt::Fault(stage(fault.stage)),
     });
+    #[cfg(feature = "otel")]
+    let sent = hop_ends(sent, hop);
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
@@ -350,6 +363,32 @@ fn crossing(answer: &Answer, provider: &Provider) -> Headers {
     let keyless = |value: &HeaderValue| value.to_str().is_ok_and(|text| !provider.is_repeated_in(text));
     let crossing = answer.crossing().filter(|(_, value)| keyless(value));
     crossing.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Notes in the span of the request what became of it. Of an answer the span goes on with its body.
+#[cfg(feature = "otel")]
+fn hop_ends(sent: Result<Answer, Fault>, hop: Option<Hop>) -> Result<Answer, Fault> {
+    let Some(mut hop) = hop else { return sent };
+    let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
+    if resent {
+        hop.resent();
+    }
+    match sent {
+        Ok(mut answer) => {
+            hop.answered(answer.status);
+            answer.body.follow(hop);
+            Ok(answer)
+        }
+        Err(fault) => {
+            hop.failed(match fault.stage {
+                Stage::Connect => "connect",
+                Stage::Send => "send",
+                Stage::Head => "head",
+                Stage::Body => "body",
+            });
+            Err(fault)
+        }
+    }
 }
 
 /// Reads an error answer.
