@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::args::{EnvShell, GlobalArgs, ServeArgs};
-use super::environment::{self, PLACEHOLDER, TOKEN};
+use super::environment::{self, PLACEHOLDER, PLACEHOLDERS, TOKEN};
 use super::output::{BOLD, CYAN};
 use super::reload::Source;
 use super::{Exit, Printer};
@@ -178,6 +178,7 @@ fn lines(config: &Config, addr: SocketAddr, shell: EnvShell) -> Vec<String> {
     let vars = environment::variables(config, url, "none".to_owned(), None).unwrap_or_default();
     let line = |(name, value): environment::Var| match name {
         TOKEN if config.ak.is_some() => shell.assign(TOKEN, PLACEHOLDER),
+        TOKEN if !config.keys.is_empty() => shell.assign(TOKEN, PLACEHOLDERS),
         _ => shell.set(name, &value),
     };
     vars.into_iter().map(line).collect()

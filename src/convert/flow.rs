@@ -6,6 +6,7 @@ use super::hold::HeldEnd;
 use super::native::Relay;
 use super::recorded::Recorded;
 use super::stream::{Summary, UpstreamEnd};
+use crate::convert::Usage;
 use crate::wire::anthropic::ApiError;
 
 /// From upstream bytes to Messages events.
@@ -143,6 +144,15 @@ impl Flow {
         match self {
             Self::Translated(feed) => feed.translator.summary(),
             Self::Passed(relay) => relay.summary(),
+        }
+    }
+
+    /// The tokens that the answer took so far, also of one that was cut: as the upstream told
+    /// them, else as they are estimated. True: they are.
+    pub fn used(&self) -> (Usage, bool) {
+        match self {
+            Self::Translated(feed) => feed.translator.used(),
+            Self::Passed(relay) => relay.used(),
         }
     }
 }

@@ -136,4 +136,9 @@ impl StreamTranslator {
     pub fn summary(&self) -> Summary {
         self.machine.summary().clone()
     }
+
+    /// What it took so far, and whether that is estimated.
+    pub fn used(&self) -> (Usage, bool) {
+        self.machine.used()
+    }
 }

@@ -1,11 +1,13 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
 pub mod capture;
+pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;
 #[cfg(feature = "otel")]
 pub mod otel;
+pub mod own;
 mod plain;
 pub mod record;
 mod request_line;

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use tracing::field::{DisplayValue, display};
 
 use super::capture::Exchange;
+use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
+use super::own::Own;
 use super::side::{Side, SideCounts};
 use super::trace::{Trace, TraceId};
 
@@ -80,6 +83,10 @@ pub struct Record {
     pub began: Instant,
     /// Until the first byte of the answer was ready.
     pub first_byte: Option<Duration>,
+    /// Until the first `content_block_delta` of a streamed answer was ready.
+    pub first_token: Option<Duration>,
+    /// What the proxy itself took of that time.
+    pub own: Own,
     /// `usage.input_tokens`.
     pub input_tokens: u64,
     /// `usage.output_tokens`.
@@ -112,6 +119,16 @@ pub struct Record {
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
+    /// The name of the inbound key; none: none is asked for.
+    pub key: Option<Arc<str>>,
+    /// Who pays for it; none: nobody counts that.
+    pub payer: Option<Arc<Payer>>,
+    /// What the tokens of the model that was asked last cost; none: that is not known.
+    pub price: Option<Price>,
+    /// The tokens that are to be paid.
+    pub counts: Counts,
+    /// The upstream did not tell them: they are estimated.
+    pub counts_estimated: bool,
     /// It is only a part of a request, which is counted and told with the rest.
     part: bool,
     /// Counts its stream, while it runs.
@@ -135,6 +152,8 @@ impl Record {
             status: 0,
             began: Instant::now(),
             first_byte: None,
+            first_token: None,
+            own: Own::default(),
             input_tokens: 0,
             output_tokens: 0,
             cached_tokens: 0,
@@ -151,6 +170,11 @@ impl Record {
             trace: None,
             web_searches: 0,
             web_fetches: 0,
+            key: None,
+            payer: None,
+            price: None,
+            counts: Counts::default(),
+            counts_estimated: false,
             part: false,
             streaming: None,
         }
@@ -208,7 +232,32 @@ impl Record {
         self.attempts += part.attempts;
         self.retries += part.retries;
         self.rotations += part.rotations;
+        if let Some(took) = part.own.answer {
+            self.own.answered(took);
+        }
         self.asides.add(part.asides);
+    }
+
+    /// What the model that was asked took for it, in the currency of the prices.
+    fn own_cost(&self) -> Option<Amount> {
+        self.price.map(|price| price.of(self.counts))
+    }
+
+    /// What it cost so far, with questions of our own; none: no price is known.
+    pub fn cost(&self) -> Option<Amount> {
+        let known = [self.own_cost(), self.asides.cost];
+        known.iter().any(Option::is_some).then(|| known.into_iter().flatten().sum())
+    }
+
+    /// Has it counted and paid.
+    fn pay(&self) {
+        let Some(cost) = self.own_cost() else { return };
+        if let Some(meter) = &self.meter {
+            meter.costs(cost);
+        }
+        if let Some(payer) = &self.payer {
+            payer.pay(cost);
+        }
     }
 
     /// For what is done on its account.
@@ -235,6 +284,13 @@ impl Record {
             self.first_byte = Some(self.began.elapsed());
         }
     }
+
+    /// These bytes of a streamed answer are ready; only the first content counts.
+    pub fn mark_first_token(&mut self, bytes: &[u8]) {
+        if self.first_token.is_none() && memmem::find(bytes, b"content_block_delta").is_some() {
+            self.first_token = Some(self.began.elapsed());
+        }
+    }
 }
 
 impl Record {
@@ -254,6 +310,7 @@ impl Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
             trace_id = self.trace_id(),
             error = %self.error,
@@ -271,6 +328,11 @@ fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+/// To a microsecond.
+fn fine_ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if self.part {
@@ -286,6 +348,7 @@ impl Drop for Record {
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
         }
+        self.pay();
         #[cfg(feature = "otel")]
         super::otel::request(self);
         if let Some(side) = self.side.take() {
@@ -293,6 +356,9 @@ impl Drop for Record {
         }
         if let Some(meter) = self.meter.take() {
             meter.ended(self);
+        }
+        if let Some(payer) = &self.payer {
+            payer.meter.asks();
         }
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
@@ -306,6 +372,7 @@ impl Drop for Record {
         tracing::info!(
             target: TARGET,
             request_id = %self.request_id,
+            key = self.key.as_deref(),
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
@@ -316,10 +383,14 @@ impl Drop for Record {
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),
+            first_token_ms = self.first_token.map(ms),
+            own_ms = self.own.total().map(fine_ms),
             total_ms = ms(self.began.elapsed()),
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.cost().map(Amount::as_f64),
+            cost_estimated = (self.counts_estimated && self.price.is_some()).then_some(true),
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -87,9 +88,11 @@ async fn adapt(
     if media.is_empty() {
         return Ok(None);
     }
+    let began = Instant::now();
     let cause = record.cause();
     let findings = media::findings(worker, &cause, &media, record);
     let findings = worker.drain.bound(findings).await?;
+    record.own.waited(began.elapsed());
     let describer = worker.config.extras.vision_model.as_deref().unwrap_or_default();
     let stand_ins = media.iter().zip(&findings);
     let stand_ins =

@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
 use super::admit::Gate;
-use super::auth::{Failures, Key};
+use super::auth::{Failures, Inbound, Keys};
 use super::count_tokens::{self, Counting};
 use super::drain::Drain;
 use super::ids::Ids;
@@ -29,6 +29,7 @@ use super::upstreams::Upstreams;
 use super::{messages, models, probe};
 use crate::config::Config;
 use crate::observe::{Capture, Metrics};
+use crate::store::spent::Spent;
 use crate::store::threads::Threads;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
@@ -45,7 +46,8 @@ pub(super) struct Shared {
     pub(super) web: Option<web::Setup>,
     /// What clients are shown; none: they speak plain HTTP. The same in all generations.
     pub(super) certificate: Option<Certificate>,
-    pub(super) key: Option<Key>,
+    /// Who may come in.
+    pub(super) keys: Keys,
     pub(super) failures: Arc<Failures>,
     pub(super) gate: Gate,
     pub(super) unfinished: Unfinished,
@@ -57,6 +59,8 @@ pub(super) struct Shared {
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
+    /// What keys have spent, if there are budgets. The same in all generations.
+    pub(super) spent: Option<Spent>,
     /// Conversations that are kept. The same in all generations.
     pub(super) threads: Option<Threads>,
 }
@@ -72,7 +76,7 @@ impl Shared {
         Ok(Self {
             transports,
             web,
-            key: config.ak.as_ref().map(Key::new),
+            keys: Keys::new(&config, &self.metrics, self.spent.as_ref()),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
             ..self.clone()
@@ -170,20 +174,24 @@ async fn route(
 ) -> Result<HttpResponse, Refusal> {
     #[cfg(test)]
     super::tests::trip(request.uri().path().as_bytes());
-    if let Some(key) = &worker.key
-        && (path == "/v1" || path.starts_with("/v1/") || path == "/metrics")
-    {
-        key.check(request.headers()).inspect_err(|_| worker.failures.note(request.peer_addr()))?;
-    }
+    let inbound = if path == "/v1" || path.starts_with("/v1/") || path == "/metrics" {
+        let checked = worker.keys.check(request.headers());
+        checked.inspect_err(|_| worker.failures.note(request.peer_addr()))?
+    } else {
+        &Inbound::default()
+    };
     let method = request.method();
     let get = method == Method::GET || method == Method::HEAD;
     let post = method == Method::POST;
     match path {
-        "/v1/messages" if post => messages::messages(worker, request, payload, id).await,
-        "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload, id).await,
+        "/v1/messages" if post => messages::messages(worker, request, payload, id, inbound).await,
+        "/v1/messages/count_tokens" if post => {
+            count_tokens::count(worker, request, payload, id, inbound).await
+        }
         "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, path, "POST")),
         "/v1/models" if get => {
-            Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
+            let query = request.uri().query().unwrap_or_default();
+            Ok(json(models::list(&worker.config, inbound, query)?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
         "/ready" if get => Ok(probe::ready(worker)),
@@ -192,7 +200,7 @@ async fn route(
             Err(not_allowed(method, path, "GET, HEAD"))
         }
         other => match other.strip_prefix("/v1/models/") {
-            Some(model) if get => Ok(json(models::one(&worker.config, model)?)),
+            Some(model) if get => Ok(json(models::one(&worker.config, inbound, model)?)),
             Some(_) => Err(not_allowed(method, path, "GET, HEAD")),
             None => Err(not_found(other)),
         },

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+#[cfg(feature = "otel")]
+use super::hop;
 use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
@@ -18,20 +20,16 @@ use super::source::{Opened, Source};
 use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
 use super::work::{Work, Works};
-use crate::config::{Api, Model, Provider};
+use crate::config::{Api, Model, Price, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
 use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
-#[cfg(feature = "otel")]
-use crate::observe::trace::Hop;
-use crate::observe::{Record, log};
-#[cfg(feature = "otel")]
-use crate::upstream::Fault;
+use crate::observe::{Record, cost, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Session, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
@@ -49,6 +47,8 @@ pub(super) struct Call {
     /// For the judge of its answer's tool calls.
     case: Option<Rc<Case>>,
     keeping: Option<Rc<Keeping>>,
+    /// It stays with one of the provider's keys, if there are several.
+    pub(super) session: Option<Session>,
 }
 
 /// How the answer goes to the client.
@@ -101,6 +101,8 @@ pub(super) struct Asking<'r> {
     pub(super) crossing: Crossing,
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
+    /// The session that its headers name; none, too, where nobody needs to know it.
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept: what is to be kept of this turn.
     pub(super) keeping: OnceCell<Rc<Keeping>>,
     /// It is a further round of an exchange.
@@ -121,6 +123,7 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept.
     pub(super) keeping: Option<Rc<Keeping>>,
 }
@@ -128,7 +131,8 @@ pub(super) struct Origin {
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
         let keeping = asking.keeping.get().cloned();
-        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
+        let Asking { seed, delegated, session, .. } = *asking;
+        Self { request: request.clone(), seed, delegated, session, keeping }
     }
 }
 
@@ -142,6 +146,8 @@ impl Call {
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
         record.meter = Some(worker.meters.of(model));
+        record.price =
+            model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
         record.provider.clone_from(&model.provider.name);
         record.remote.clone_from(&model.spec.remote_id);
         if let Some(exchange) = &record.capture {
@@ -164,6 +170,7 @@ impl Call {
                 client_streams: outline.stream,
                 case: None,
                 keeping: None,
+                session: session(asking, reading, model),
             }));
         }
         let request = reading.request()?;
@@ -204,6 +211,7 @@ impl Call {
             client_streams,
             case,
             keeping: asking.keeping.get().cloned(),
+            session: session(asking, reading, model),
         }))
     }
 
@@ -243,6 +251,15 @@ impl Call {
             }
         }
     }
+}
+
+/// The session of a request that goes to a provider with several keys. What its headers say comes
+/// before what its body does.
+fn session(asking: &Asking<'_>, reading: &Reading<'_>, model: &Model) -> Option<Session> {
+    if model.provider.keys.len() < 2 {
+        return None;
+    }
+    asking.session.or_else(|| reading.session())
 }
 
 /// Asks once, and waits until it is certain that there is an answer: its first event, or all of
@@ -302,12 +319,7 @@ async fn ask(
     let (body, stream) = (call.body.clone(), call.upstream_streams);
     let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
     #[cfg(feature = "otel")]
-    let mut hop = hop;
-    #[cfg(feature = "otel")]
-    if let Some(hop) = &mut hop {
-        let provider = &call.model.provider;
-        hop.describe(&provider.completions_url, &provider.name, &record.remote, record.attempts);
-    }
+    let hop = hop::begins(hop, &call.model.provider, record);
     let sent = match &call.way {
         Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
@@ -324,7 +336,7 @@ async fn ask(
         Err(fault) => Attempt::Fault(stage(fault.stage)),
     });
     #[cfg(feature = "otel")]
-    let sent = hop_ends(sent, hop);
+    let sent = hop::ends(sent, hop);
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }
@@ -363,32 +375,6 @@ fn crossing(answer: &Answer, provider: &Provider) -> Headers {
     let keyless = |value: &HeaderValue| value.to_str().is_ok_and(|text| !provider.is_repeated_in(text));
     let crossing = answer.crossing().filter(|(_, value)| keyless(value));
     crossing.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// Notes in the span of the request what became of it. Of an answer the span goes on with its body.
-#[cfg(feature = "otel")]
-fn hop_ends(sent: Result<Answer, Fault>, hop: Option<Hop>) -> Result<Answer, Fault> {
-    let Some(mut hop) = hop else { return sent };
-    let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
-    if resent {
-        hop.resent();
-    }
-    match sent {
-        Ok(mut answer) => {
-            hop.answered(answer.status);
-            answer.body.follow(hop);
-            Ok(answer)
-        }
-        Err(fault) => {
-            hop.failed(match fault.stage {
-                Stage::Connect => "connect",
-                Stage::Send => "send",
-                Stage::Head => "head",
-                Stage::Body => "body",
-            });
-            Err(fault)
-        }
-    }
 }
 
 /// Reads an error answer.

@@ -15,6 +15,7 @@ use super::adapt;
 use super::admit::Permit;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Prepared};
+use super::auth::Inbound;
 use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
@@ -28,6 +29,9 @@ use crate::upstream::{Crossing, Spare};
 /// On the requests of Claude Code's subagents.
 const AGENT: &str = "x-claude-code-agent-id";
 
+/// The session of a request of Claude Code.
+const SESSION: &str = "x-claude-code-session-id";
+
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
 pub(super) async fn messages(
@@ -35,8 +39,11 @@ pub(super) async fn messages(
     request: &HttpRequest,
     payload: Payload,
     request_id: &str,
+    inbound: &Inbound,
 ) -> Result<HttpResponse, Refusal> {
     let mut record = Record::new(request_id.to_owned());
+    record.key.clone_from(&inbound.name);
+    record.payer.clone_from(&inbound.payer);
     record.meter = Some(worker.meters.unknown());
     let noted = |refusal: Refusal, record: &mut Record| {
         refusal.note(record);
@@ -51,11 +58,14 @@ pub(super) async fn messages(
         seed: worker.ids.random(),
         crossing,
         delegated,
+        session: worker.upstreams.session(|| request.headers().get(SESSION)),
         keeping: OnceCell::new(),
         further: None,
     };
     let Ready { permit, candidates, candidate, prepared, bytes } =
-        prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
+        prepare(worker, request, payload, inbound, &asking, &mut record)
+            .await
+            .map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
         Prepared::Call(call) => call,
         Prepared::Local(converted) => {
@@ -126,11 +136,13 @@ async fn prepare<'w>(
     worker: &'w Rc<Worker>,
     request: &HttpRequest,
     payload: Payload,
+    inbound: &Inbound,
     asking: &Asking<'_>,
     record: &mut Record,
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    record.own.arrives();
     let permit = worker.gate.admit()?;
     record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
@@ -141,7 +153,9 @@ async fn prepare<'w>(
     }
     let unfolded = match threads::asked(worker, request.headers()) {
         // Rare, and large.
-        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes, asking.request_id)).await?,
+        Some(threads) => {
+            Box::pin(threads::unfold(worker, threads, &bytes, asking.request_id, inbound)).await?
+        }
         None => None,
     };
     let bytes = match unfolded {
@@ -156,9 +170,12 @@ async fn prepare<'w>(
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();
     record.stream = stream;
-    let model = config.route(name).ok_or_else(|| models::unknown(config, name))?;
+    let model = config.route(name).ok_or_else(|| models::unknown(config, inbound, name))?;
+    inbound.check(model, name)?;
+    inbound.check_budget()?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
-    let candidate = candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, name))??;
+    let candidate =
+        candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, inbound, name))??;
     if candidate.stands_in {
         // Its provider rests.
         record.meter = Some(worker.meters.of(model));

@@ -5,13 +5,17 @@ mod admit;
 mod app;
 mod attempt;
 mod auth;
+mod budgets;
 mod clocks;
+mod closing;
 mod connection;
 mod count_tokens;
 mod current;
 mod drain;
 mod failover;
 mod front;
+#[cfg(feature = "otel")]
+mod hop;
 mod ids;
 mod intake;
 mod judge;

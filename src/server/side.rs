@@ -17,6 +17,7 @@ use super::pump::note;
 use super::reading::Reading;
 use super::upstreams::Candidates;
 use crate::convert::{self, WholeAnswer};
+use crate::observe::cost::Amount;
 use crate::observe::side::{Purpose, Side, SideCounts};
 use crate::observe::{Cause, Outcome, Record};
 use crate::upstream::Crossing;
@@ -84,6 +85,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         seed: worker.ids.random(),
         crossing: Crossing::default(),
         delegated: false,
+        session: None,
         keeping: OnceCell::new(),
         further: None,
     };
@@ -108,7 +110,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         let message = format!("model `{}` was asked about an image, and takes none", record.remote);
         return Err(ApiError::bad_gateway(message));
     }
-    read(&answer)
+    read(&answer, record.cost())
 }
 
 #[derive(Deserialize)]
@@ -126,7 +128,7 @@ struct Block<'a> {
     text: Cow<'a, str>,
 }
 
-fn read(answer: &WholeAnswer) -> Result<Said, ApiError> {
+fn read(answer: &WholeAnswer, cost: Option<Amount>) -> Result<Said, ApiError> {
     let message: Message<'_> = serde_json::from_slice(&answer.body)
         .map_err(|e| ApiError::bad_gateway(format!("an answer that cannot be read: {e}")))?;
     let texts = message.content.iter().filter(|block| block.r#type == "text");
@@ -140,6 +142,7 @@ fn read(answer: &WholeAnswer) -> Result<Said, ApiError> {
                 + usage.cache_read_input_tokens
                 + usage.cache_creation_input_tokens,
             output_tokens: usage.output_tokens,
+            cost,
         },
     })
 }

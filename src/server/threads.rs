@@ -18,6 +18,7 @@ use actix_web::web;
 use bytes::Bytes;
 
 use super::app::Worker;
+use super::auth::Inbound;
 use super::models;
 use super::work::{Turn, Work};
 use crate::config::Api;
@@ -50,11 +51,13 @@ pub(super) async fn unfold(
     threads: &Threads,
     bytes: &Bytes,
     request_id: &str,
+    inbound: &Inbound,
 ) -> Result<Option<(Bytes, Keeping)>, ApiError> {
     let previous = {
         let Some(threaded) = Threaded::read(bytes)? else { return Ok(None) };
         let name = &*threaded.model;
-        let model = worker.config.route(name).ok_or_else(|| models::unknown(&worker.config, name))?;
+        let model =
+            worker.config.route(name).ok_or_else(|| models::unknown(&worker.config, inbound, name))?;
         if model.provider.api == Api::Anthropic {
             return Ok(None);
         }
@@ -66,7 +69,7 @@ pub(super) async fn unfold(
     if threads.is_failing() {
         return Err(unsupported("the database of this proxy cannot be written now"));
     }
-    let owner = threads.owner(worker.key.as_ref().map(|key| key.digest().as_slice()));
+    let owner = threads.owner(inbound.digest.as_ref().map(|digest| digest.0.as_slice()));
     let max = worker.config.max_body_bytes;
     let (reading, bytes) = (threads.clone(), bytes.clone());
     let request_id: Arc<str> = request_id.into();

@@ -45,6 +45,8 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     config.tls = None;
     // Its key is new each time, and several may run beside each other.
     config.extras.threads = None;
+    config.budgets = None;
+    config.keys.clear();
     let key = key()?;
     config.ak = Some(Secret::new(key.as_str()));
     // A model that is not there is told before anything starts.

@@ -66,6 +66,10 @@ impl<S: Sink> Machine<S> {
     fn sum_up(&mut self, stop_reason: &'static str) {
         self.summary.stop_reason = Some(stop_reason);
         self.summary.usage_estimated |= self.usage.is_none();
+        self.summary.usage = self.usage();
+    }
+
+    fn usage(&self) -> Usage {
         let usage = match &self.usage {
             Some(told) => usage::anthropic(told, self.timings_cache),
             None => Usage {
@@ -74,10 +78,21 @@ impl<S: Sink> Machine<S> {
                 ..Usage::default()
             },
         };
-        self.summary.usage = match &self.context.resumed {
+        match &self.context.resumed {
             Some(earlier) => usage.and(&earlier.summary.usage),
             None => usage,
-        };
+        }
+    }
+
+    /// What it took so far, also of an answer that was cut: as the upstream told it, else as it is
+    /// estimated. True: that it is.
+    pub(in crate::convert) fn used(&self) -> (Usage, bool) {
+        if self.answered {
+            return (self.usage(), self.summary.usage_estimated || self.usage.is_none());
+        }
+        // Nothing has come: the upstream failed.
+        let earlier = self.context.resumed.as_deref().map(|earlier| &earlier.summary);
+        earlier.map_or_else(Default::default, |earlier| (earlier.usage, earlier.usage_estimated))
     }
 
     fn end(&mut self, stop_reason: &'static str, stop_sequence: Option<&str>, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 
 use super::answer::instead_of_stream;
 use super::seen::{Kind, Seen};
+use crate::convert::Usage;
 use crate::convert::fold::MAX_EVENT;
 use crate::convert::form::Form;
 use crate::convert::stream::Summary;
@@ -73,6 +74,11 @@ impl Relay {
     /// What the answer was, for the log.
     pub fn summary(&self) -> Summary {
         self.seen.summary.clone()
+    }
+
+    /// The tokens that it took so far, and whether they are estimated.
+    pub fn used(&self) -> (Usage, bool) {
+        self.seen.used()
     }
 
     /// Bytes held.

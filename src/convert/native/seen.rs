@@ -3,6 +3,7 @@
 use super::error::error;
 use super::usage;
 use crate::convert;
+use crate::convert::Usage;
 use crate::convert::stream::Summary;
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::{Cursor, JsonError, JsonStr, Piece};
@@ -30,11 +31,33 @@ pub(super) struct Seen {
     /// For the log.
     pub(super) summary: Summary,
     preview_left: usize,
+    /// Bytes of text, reasoning and arguments, about: the upstream tells how many tokens they are
+    /// only at the end.
+    output_bytes: u64,
 }
+
+/// What an event of a delta has beside the delta's own text, in bytes, about.
+const ENVELOPE: usize = 88;
 
 impl Seen {
     pub(super) fn new(provider: String, preview_chars: usize) -> Self {
-        Self { provider, completed_block: false, summary: Summary::default(), preview_left: preview_chars }
+        Self {
+            provider,
+            completed_block: false,
+            summary: Summary::default(),
+            preview_left: preview_chars,
+            output_bytes: 0,
+        }
+    }
+
+    /// The tokens that it took so far. True: those of the output are estimated.
+    pub(super) fn used(&self) -> (Usage, bool) {
+        let told = self.summary.usage;
+        let estimate = self.output_bytes.div_ceil(4);
+        if self.summary.stop_reason.is_some() || estimate <= told.output_tokens {
+            return (told, false);
+        }
+        (Usage { output_tokens: estimate, ..told }, true)
     }
 
     /// Looks at one event. `started`: some of the answer has come before.
@@ -46,6 +69,9 @@ impl Seen {
         } else {
             name
         };
+        if name == b"content_block_delta" {
+            self.output_bytes += data.len().saturating_sub(ENVELOPE) as u64;
+        }
         match name {
             b"content_block_delta" if self.preview_left > 0 => self.preview(data),
             b"content_block_stop" => self.completed_block = true,
