@@ -26,6 +26,8 @@ const PACE: Duration = Duration::from_millis(25);
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     log::init(&global.log_level, global.log_format.into(), global.ansi())?;
+    #[cfg(feature = "otel")]
+    let _flush = crate::observe::otel::start()?;
     let path = (!args.demo).then(|| config::locate(global.config.as_deref()));
     let socket = service::socket()?;
     // A socket that is there already goes before all that names another.

@@ -5,6 +5,8 @@ pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod own;
 mod plain;
 pub mod record;

@@ -356,6 +356,8 @@ impl Drop for Record {
             meter.stream_ends();
         }
         self.pay();
+        #[cfg(feature = "otel")]
+        super::otel::request(self);
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+#[cfg(feature = "otel")]
+use super::hop;
 use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
@@ -316,6 +318,8 @@ async fn ask(
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
     let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
+    #[cfg(feature = "otel")]
+    let hop = hop::begins(hop, &call.model.provider, record);
     let sent = match &call.way {
         Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
@@ -331,6 +335,8 @@ async fn ask(
         Ok(answer) => Attempt::Answered(answer.status),
         Err(fault) => Attempt::Fault(stage(fault.stage)),
     });
+    #[cfg(feature = "otel")]
+    let sent = hop::ends(sent, hop);
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }

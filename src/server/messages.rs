@@ -116,7 +116,10 @@ pub(super) async fn messages(
 /// Where a request with these headers stands in a trace.
 fn trace(worker: &Worker, headers: &HeaderMap) -> Option<Arc<Trace>> {
     let all = |name| headers.get_all(name).map(HeaderValue::as_bytes);
-    Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random()).map(Arc::new)
+    let trace = Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random());
+    #[cfg(feature = "otel")]
+    let trace = crate::observe::otel::sampled(trace, || worker.ids.random());
+    trace.map(Arc::new)
 }
 
 /// A request that was read, admitted, checked and routed, and converted for the first candidate.

@@ -14,6 +14,8 @@ mod current;
 mod drain;
 mod failover;
 mod front;
+#[cfg(feature = "otel")]
+mod hop;
 mod ids;
 mod intake;
 mod judge;

@@ -53,6 +53,8 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     environment::variables(&config, String::new(), String::new(), args.model.as_deref())?;
     let (file, path) = logfile::open(args.log_file.as_deref())?;
     log::init_file(&global.log_level, global.log_format.into(), file)?;
+    #[cfg(feature = "otel")]
+    let _flush = crate::observe::otel::start()?;
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
         let bound = Server::bind(Arc::clone(&config))?;
