@@ -5,7 +5,7 @@ use super::form::Form;
 use super::hold::HeldEnd;
 use super::native::Relay;
 use super::recorded::Recorded;
-use super::stream::{Summary, UpstreamEnd};
+use super::stream::{Progress, Summary, UpstreamEnd};
 use crate::wire::anthropic::ApiError;
 
 /// From upstream bytes to Messages events.
@@ -135,6 +135,14 @@ impl Flow {
         match self {
             Self::Translated(feed) => feed.translator.recorded(),
             Self::Passed(_) => None,
+        }
+    }
+
+    /// How far the answer has come. Costs next to nothing: it may be asked after each event.
+    pub fn progress(&self) -> Progress {
+        match self {
+            Self::Translated(feed) => feed.translator.progress(),
+            Self::Passed(relay) => relay.progress(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
+pub mod activity;
 pub mod capture;
 mod lines;
 pub mod log;
@@ -9,6 +10,7 @@ pub mod record;
 mod request_line;
 pub mod side;
 
+pub use activity::Activity;
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
 pub use metrics::Metrics;

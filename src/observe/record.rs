@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::activity::Live;
 use super::capture::Exchange;
 use super::metrics::ModelMeter;
 use super::side::{Side, SideCounts};
@@ -98,6 +99,8 @@ pub struct Record {
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
+    /// Tells the dashboard of it; none: there is none.
+    pub live: Option<Live>,
     /// It is only a part of a request, which is counted and told with the rest.
     part: bool,
     /// Counts its stream, while it runs.
@@ -136,8 +139,27 @@ impl Record {
             asides: SideCounts::default(),
             web_searches: 0,
             web_fetches: 0,
+            live: None,
             part: false,
             streaming: None,
+        }
+    }
+
+    /// It has a place, and is known as far as its model. `question` gives the last thing that the
+    /// user wrote, and is called only if that may be shown.
+    pub fn admit(&mut self, question: impl FnOnce() -> Option<String>) {
+        if let Some(mut live) = self.live.take() {
+            live.admit(self, question);
+            self.live = Some(live);
+        }
+    }
+
+    /// This provider is asked now, for that model of its own.
+    pub fn ask(&mut self, provider: &str, remote: &str) {
+        provider.clone_into(&mut self.provider);
+        remote.clone_into(&mut self.remote);
+        if let Some(live) = &self.live {
+            live.ask(provider, remote);
         }
     }
 
@@ -206,7 +228,11 @@ impl Record {
     /// The answer's first byte is ready; only the first call counts.
     pub fn mark_first_byte(&mut self) {
         if self.first_byte.is_none() {
-            self.first_byte = Some(self.began.elapsed());
+            let after = self.began.elapsed();
+            self.first_byte = Some(after);
+            if let Some(live) = &self.live {
+                live.first_byte(after);
+            }
         }
     }
 }
@@ -258,6 +284,9 @@ impl Drop for Record {
         }
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
+        }
+        if let Some(live) = self.live.take() {
+            live.end(self);
         }
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);

@@ -51,6 +51,11 @@ impl Key {
         Err(error.into())
     }
 
+    /// Whether this is the key.
+    pub(super) fn is(&self, candidate: &[u8]) -> bool {
+        self.matches(candidate).into()
+    }
+
     fn matches(&self, candidate: &[u8]) -> Choice {
         let digest: [u8; 32] = Sha256::digest(candidate).into();
         digest.ct_eq(&self.0)

@@ -93,9 +93,10 @@ impl Clocks {
         self.eventful = true;
     }
 
-    /// Bytes go to the client.
-    pub(super) fn send(&mut self) {
+    /// Bytes go to the client, now.
+    pub(super) fn send(&mut self) -> Instant {
         self.sent = Instant::now();
+        self.sent
     }
 
     /// Each clock that runs: when it is due, and what for.

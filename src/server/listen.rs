@@ -13,12 +13,13 @@ use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
 use super::auth::Key;
 use super::current::{Current, Newest};
+use super::dashboard::Setup;
 use super::drain::Drain;
 use super::front;
 use super::intake::Unfinished;
 use super::reload::Reload;
 use super::tls::Certificate;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Finding};
 use crate::observe::Capture;
 use crate::store::OpenError;
 use crate::store::threads::{Limits, Threads};
@@ -105,9 +106,12 @@ impl Server {
             metrics: Arc::default(),
             health: Arc::default(),
             budget: Budget::default(),
+            desk: Arc::default(),
+            findings: Arc::new([]),
             threads: config.extras.threads.as_ref().map(threads).transpose()?,
             config: Arc::clone(&config),
         };
+        shared.desk.heed(&config);
         Ok(Bound { config, listener, addr, current: Current::new(shared) })
     }
 }
@@ -134,6 +138,15 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.current.amend(|shared| shared.capture = Some(capture));
+    }
+
+    /// The dashboard shows these findings of the configuration, and these lines that point a client
+    /// here.
+    pub fn tell(&mut self, findings: Vec<Finding>, setup: Setup) {
+        self.current.amend(|shared| {
+            shared.findings = findings.into();
+            shared.desk.set_up(setup);
+        });
     }
 
     /// Lets a provider or key that fails rest so long the first time, instead of 30 s.

@@ -9,6 +9,7 @@ mod clocks;
 mod connection;
 mod count_tokens;
 mod current;
+mod dashboard;
 mod drain;
 mod failover;
 mod front;
@@ -42,5 +43,6 @@ mod window;
 mod work;
 
 pub use admit::Load;
+pub use dashboard::Setup;
 pub use listen::{BindError, Bound, Server, Stop};
 pub use reload::{Reload, ReloadError, Reloaded};

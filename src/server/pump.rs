@@ -9,12 +9,14 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 
 use super::admit::Permit;
 use super::clocks::Due;
+use super::dashboard;
 use super::drain::shutting_down;
 use super::source::{BATCH, Opened, Source, Step};
-use crate::convert::Summary;
+use crate::convert::{Progress, Summary};
 use crate::observe::{Outcome, Record, log};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::sse::PING;
@@ -59,7 +61,16 @@ impl Pump {
             pump.fail(&error, &mut opening);
         }
         pump.opening = opening;
+        pump.progress(Instant::now());
         pump
+    }
+
+    /// Tells the dashboard how far the answer has come.
+    fn progress(&mut self, now: Instant) {
+        if let Some(live) = &mut self.record.live {
+            let Progress { tokens, told } = self.source.flow.progress();
+            live.progress(tokens, told, now.into_std());
+        }
     }
 
     fn is_forced(&mut self, cx: &mut Context<'_>) -> bool {
@@ -195,6 +206,7 @@ impl Drop for Pump {
         }
         let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
+        dashboard::answered(&self.source.worker.config, &mut self.record, || summary.preview.clone());
         let max = self.source.worker.config.log_stream_text_preview_chars;
         let blot = |text: &mut String| self.source.blot(text);
         log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);
@@ -225,7 +237,8 @@ impl MessageBody for Pump {
         }
         let next = match scratch.chunk() {
             Some(bytes) => {
-                this.source.clocks.send();
+                let now = this.source.clocks.send();
+                this.progress(now);
                 this.show(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }

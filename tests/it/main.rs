@@ -25,6 +25,7 @@ mod samples;
 mod auto_mode;
 mod capture;
 mod connect;
+mod dashboard;
 mod endpoints;
 mod faults;
 mod https;

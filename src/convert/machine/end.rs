@@ -6,7 +6,7 @@ use crate::convert::recorded::{Recorded, Resumed};
 use crate::convert::reply::Usage;
 use crate::convert::sink::{Ending, Kind, Sink};
 use crate::convert::stop;
-use crate::convert::stream::UpstreamEnd;
+use crate::convert::stream::{BYTES_A_TOKEN, UpstreamEnd};
 use crate::convert::text::Fragment;
 use crate::convert::usage;
 use crate::wire::anthropic::{ApiError, WebTool};
@@ -70,7 +70,7 @@ impl<S: Sink> Machine<S> {
             Some(told) => usage::anthropic(told, self.timings_cache),
             None => Usage {
                 input_tokens: self.context.input_estimate.max(1),
-                output_tokens: self.output_bytes.div_ceil(4),
+                output_tokens: self.output_bytes.div_ceil(BYTES_A_TOKEN),
                 ..Usage::default()
             },
         };

@@ -5,7 +5,7 @@ use super::answer::instead_of_stream;
 use super::seen::{Kind, Seen};
 use crate::convert::fold::MAX_EVENT;
 use crate::convert::form::Form;
-use crate::convert::stream::Summary;
+use crate::convert::stream::{Progress, Summary};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::json::RawJson;
 use crate::wire::sse::{PING, SseDecoder, SseFault};
@@ -73,6 +73,11 @@ impl Relay {
     /// What the answer was, for the log.
     pub fn summary(&self) -> Summary {
         self.seen.summary.clone()
+    }
+
+    /// How far the answer has come.
+    pub fn progress(&self) -> Progress {
+        self.seen.progress()
     }
 
     /// Bytes held.

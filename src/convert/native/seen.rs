@@ -3,7 +3,7 @@
 use super::error::error;
 use super::usage;
 use crate::convert;
-use crate::convert::stream::Summary;
+use crate::convert::stream::{BYTES_A_TOKEN, Progress, Summary};
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::{Cursor, JsonError, JsonStr, Piece};
 use crate::wire::sse::is_done;
@@ -30,11 +30,36 @@ pub(super) struct Seen {
     /// For the log.
     pub(super) summary: Summary,
     preview_left: usize,
+    /// Bytes of deltas, without their wrapping.
+    delta_bytes: u64,
+    /// `message_delta` has told the tokens.
+    told: bool,
 }
+
+/// What is around the text of a delta, in bytes.
+const WRAPPING: usize =
+    br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#.len();
 
 impl Seen {
     pub(super) fn new(provider: String, preview_chars: usize) -> Self {
-        Self { provider, completed_block: false, summary: Summary::default(), preview_left: preview_chars }
+        Self {
+            provider,
+            completed_block: false,
+            summary: Summary::default(),
+            preview_left: preview_chars,
+            delta_bytes: 0,
+            told: false,
+        }
+    }
+
+    /// How far the answer has come.
+    pub(super) fn progress(&self) -> Progress {
+        let tokens = if self.told {
+            self.summary.usage.output_tokens
+        } else {
+            self.delta_bytes.div_ceil(BYTES_A_TOKEN)
+        };
+        Progress { tokens, told: self.told }
     }
 
     /// Looks at one event. `started`: some of the answer has come before.
@@ -46,10 +71,17 @@ impl Seen {
         } else {
             name
         };
+        if name == b"content_block_delta" {
+            self.delta_bytes += data.len().saturating_sub(WRAPPING).max(1) as u64;
+        }
         match name {
             b"content_block_delta" if self.preview_left > 0 => self.preview(data),
             b"content_block_stop" => self.completed_block = true,
-            b"message_start" | b"message_delta" => self.count(data),
+            b"message_start" => self.count(data),
+            b"message_delta" => {
+                self.told = true;
+                self.count(data);
+            }
             b"message_stop" => return Kind::Stop,
             b"ping" => return Kind::Ping,
             b"error" => return Kind::Error(error(200, data, &self.provider)),
