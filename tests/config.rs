@@ -4,7 +4,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use claude_proxy::config::{Api, Checked, Code, Config, Engine, Extras, Secret, Severity, check};
+use claude_proxy::config::{Api, Checked, Code, Config, Digest, Engine, Extras, Secret, Severity, check};
 use claude_proxy::convert::native::History;
 
 fn env(name: &str) -> Result<String, VarError> {
@@ -946,4 +946,168 @@ fn large_files_are_looked_at_in_time() {
     let found = checked(&text).findings;
     let (line, ..) = claude_proxy::config::load::snippet(&text, &found[0]);
     assert!(!line.contains("sk-00"));
+}
+
+/// A file with two models, the first with a price, and more keys at its top.
+fn priced(top: &str) -> String {
+    format!(
+        "{{{top}\n\"providers\":[{{\"base_url\":\"https://up.example\",\"api_key\":\"k\",\"models\":[\
+         {{\"id\":\"glm\",\"price\":{{\"input\":0.6,\"output\":2.2,\"cached\":0.11}}}},\
+         {{\"id\":\"free\",\"price\":{{\"input\":0,\"output\":0}}}}]}}]}}"
+    )
+}
+
+#[test]
+fn keys_prices_and_budgets() {
+    let digest = "E3B98A4DA31A127D4BDE6E43033F66BA274CAB0EB7EB1C70EC41402BF6273DD8";
+    let text = priced(&format!(
+        r#""ak": "sesame-a", "keys": [{{"name": "alice", "key": "${{KEY}}", "models": ["gl*"], "budget": 0.5}},
+            {{"name": "bob", "key_sha256": "{digest}"}}], "budgets": {{"per_day": 20, "path": "spent.redb"}},"#
+    ));
+    assert!(findings(&text).is_empty(), "{:#?}", findings(&text));
+    let c = config(&text);
+    let [alice, bob] = &c.keys[..] else { panic!() };
+    assert_eq!((&*alice.name, &*bob.name), ("alice", "bob"));
+    assert_eq!(alice.key.as_ref().unwrap().expose(), "sk-from-env");
+    assert_eq!(alice.digest, Digest::of(b"sk-from-env"));
+    assert!(bob.key.is_none() && bob.digest == Digest::of(b"t"));
+    assert!(alice.models.has("glm") && !alice.models.has("free") && bob.models.is_all());
+    assert_eq!((alice.budget, bob.budget), (Some(500_000_000_000), None));
+    let budgets = c.budgets.as_ref().unwrap();
+    assert_eq!((budgets.per_day, budgets.path.to_str()), (Some(20_000_000_000_000), Some("spent.redb")));
+    let price = c.route("glm").unwrap().price.unwrap();
+    assert_eq!((price.input, price.output, price.cached), (600_000, 2_200_000, 110_000));
+    let free = c.route("free").unwrap().price.unwrap();
+    assert_eq!((free.input, free.output, free.cached), (0, 0, 0));
+
+    // Of no use to who reads a dump.
+    assert!(c.secrets().any(|s| s.expose() == "sk-from-env"));
+    let shown = format!("{c:?}");
+    assert!(!shown.contains("sk-from-env") && !shown.contains("227, 185"), "{shown}");
+    // A key is asked for.
+    let open = r#""host": "0.0.0.0", "keys": [{"name": "a", "key": "sesame-a"}]"#;
+    assert!(!findings(&top(open)).iter().any(|f| f.contains("open-without-key")));
+}
+
+#[test]
+fn budgets_share_the_file_of_the_threads() {
+    let path = |top: &str| config(&priced(top)).budgets.unwrap().path.to_str().unwrap().to_owned();
+    assert_eq!(path(r#""budgets": {"per_day": 1}, "threads": {"path": "t.redb"},"#), "t.redb");
+    assert_eq!(
+        path(r#""budgets": {"per_day": 1, "path": "./t.redb"}, "threads": {"path": "t.redb"},"#),
+        "t.redb"
+    );
+    assert_eq!(
+        path(r#""budgets": {"per_day": 1, "path": "b.redb"}, "threads": {"path": "t.redb"},"#),
+        "b.redb"
+    );
+    let own = r#""keys": [{"name": "a", "key": "sesame-a", "budget": 1}], "threads": {"path": "t.redb"},"#;
+    assert_eq!(path(own), "t.redb");
+    assert!(config(&priced("")).budgets.is_none());
+    assert!(config(&priced(r#""keys": [{"name": "a", "key": "sesame-a"}],"#)).budgets.is_none());
+    assert!(said(&priced(r#""budgets": {"per_day": 1},"#), Code::MissingKey).contains("spent.redb"));
+    let own = r#""keys": [{"name": "a", "key": "sesame-a", "budget": 1}],"#;
+    assert!(said(&priced(own), Code::MissingKey).starts_with("`keys[0].budget` needs a file"));
+}
+
+#[test]
+fn budgets_and_prices_go_together() {
+    let budgets = r#""budgets": {"per_day": 20, "path": "b"}"#;
+    assert_eq!(
+        one(&top(budgets)),
+        (
+            "1:25 warning no-effect".to_owned(),
+            "`budgets.per_day` has no effect: no model has a `price`; set `price` in the models".to_owned()
+        )
+    );
+    let some = priced(&format!("{budgets},")).replace(r#","price":{"input":0,"output":0}"#, "");
+    assert_eq!(
+        one(&some),
+        (
+            "1:25 warning no-price".to_owned(),
+            "models without a `price` cost nothing: `free`; set their `price`; of a model that is free both \
+             amounts are 0"
+                .to_owned()
+        )
+    );
+    let (place, said) = one(&priced(r#""budgets": {"path": "b"},"#));
+    assert!(
+        place == "1:13 warning no-effect" && said.contains("neither `per_day` nor a key"),
+        "{place} {said}"
+    );
+}
+
+#[test]
+fn prices_and_budgets_are_amounts() {
+    let price = |price: &str| with("", &format!(",\"price\":{price}"));
+    for (text, code) in [
+        (price(r#"{"input": -1, "output": 1}"#), Code::OutOfRange),
+        (price(r#"{"input": 1e10, "output": 1}"#), Code::OutOfRange),
+        (price(r#"{"input": 1, "output": 1, "cached": 1e10}"#), Code::OutOfRange),
+        (price(r#"{"input": "1", "output": 1}"#), Code::WrongType),
+        (price(r#"{"output": 1}"#), Code::MissingKey),
+        (price(r#"{"input": 1}"#), Code::MissingKey),
+        (price("3"), Code::WrongType),
+        (priced(r#""budgets": {"per_day": -0.5, "path": "b"},"#), Code::OutOfRange),
+        (priced(r#""budgets": {"per_day": 1, "path": "b", "perday": 1},"#), Code::UnknownKey),
+    ] {
+        assert_eq!(coded(&text, code).len(), 1, "{text} {:#?}", findings(&text));
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_meant() {
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let same = "17ebdf01b2dc65dedcbc1a6e3ec8ec9a3dd0efd2bd25ac5dd02a7a1bb4b8ed0d";
+    let keys = |keys: &str| top(&format!("\"ak\": \"sesame-0\", \"keys\": [{keys}]"));
+    for (text, code, word) in [
+        (keys(""), Code::BadValue, "`keys` is empty"),
+        (keys(r#"{"key": "sesame-a"}"#), Code::MissingKey, "`name`"),
+        (keys(r#"{"name": "", "key": "sesame-a"}"#), Code::BadValue, "is empty"),
+        (keys(r#"{"name": "ak", "key": "sesame-a"}"#), Code::BadValue, "gives itself: `ak`"),
+        (keys(r#"{"name": "anonymous", "key": "sesame-a"}"#), Code::BadValue, "gives itself"),
+        (keys("{\"name\": \"a\\nb\", \"key\": \"sesame-a\"}"), Code::BadValue, "control character"),
+        (keys(&format!(r#"{{"name": "{}", "key": "sesame-a"}}"#, "n".repeat(65))), Code::BadValue, "64"),
+        (keys(r#"{"name": "a"}"#), Code::MissingKey, "`key` or `key_sha256` in keys[0]"),
+        (keys(r#"{"name": "a", "key": ""}"#), Code::EmptyKey, "`keys[0].key` is empty"),
+        (keys(r#"{"name": "a", "key": "changeme"}"#), Code::PlaceholderKey, "`keys[0].key` looks like"),
+        (keys(r#"{"name": "a", "key": "a b "}"#), Code::BadHeader, "white space"),
+        (keys(r#"{"name": "a", "key_sha256": "c0ffee"}"#), Code::BadValue, "64 hexadecimal digits"),
+        (keys(&format!(r#"{{"name": "a", "key_sha256": "{digest}"}}"#)), Code::EmptyKey, "of an empty key"),
+        (
+            keys(&format!(r#"{{"name": "a", "key": "b", "key_sha256": "{same}"}}"#)),
+            Code::BadValue,
+            "both given",
+        ),
+        (keys(r#"{"name": "a", "key": "sesame-a", "models": []}"#), Code::BadValue, "for nothing"),
+        (keys(r#"{"name": "a", "key": "sesame-a", "models": ["n"]}"#), Code::UnknownModel, "names no model"),
+        (keys(r#"{"name": "a", "key": "sesame-a", "models": ["n*"]}"#), Code::UnknownModel, "fits no model"),
+        (
+            keys(r#"{"name": "a", "key": "sesame-a"}, {"name": "a", "key": "sesame-b"}"#),
+            Code::DuplicateKeyName,
+            "already used by `keys[0].name`",
+        ),
+        (
+            keys(r#"{"name": "a", "key": "sesame-a"}, {"name": "b", "key": "sesame-a"}"#),
+            Code::SharedKey,
+            "`keys[1].key` is the same key as `keys[0].key`",
+        ),
+        (keys(r#"{"name": "a", "key": "sesame-0"}"#), Code::SharedKey, "the same key as `ak`"),
+        (
+            keys(r#"{"name": "a", "key": "k"}"#),
+            Code::ReusedKey,
+            "`providers[0].api_key` is the same as `keys[0].key`",
+        ),
+    ] {
+        let said = said(&text, code);
+        assert!(said.contains(word), "{text}\n{said}");
+        assert!(!said.contains("sesame"), "{said}");
+    }
+    // What is shared by its digest alone.
+    let digest = |key: &str| Digest::of(key.as_bytes()).0.map(|b| format!("{b:02x}")).concat();
+    let hashed = |key: &str| keys(&format!(r#"{{"name": "a", "key_sha256": "{}"}}"#, digest(key)));
+    assert!(
+        said(&hashed("sesame-0"), Code::SharedKey).contains("`keys[0].key_sha256` is the same key as `ak`")
+    );
+    assert!(said(&hashed("k"), Code::ReusedKey).contains("`providers[0].api_key` is also one of `keys`"));
 }

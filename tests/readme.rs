@@ -47,8 +47,17 @@ fn first_column(text: &str) -> BTreeSet<&str> {
 #[test]
 fn the_config_reference_has_every_key() {
     let text = readme();
-    let headings =
-        ["### Top level", "### providers[]", "### providers[].models[]", "### web_search", "### threads"];
+    let headings = [
+        "### Top level",
+        "### providers[]",
+        "### providers[].models[]",
+        "### web_search",
+        "### threads",
+        "### keys[]",
+        "### providers[].models[].price",
+        "### budgets",
+    ];
+    assert_eq!(headings.len(), config::keys().len());
     for (heading, keys) in headings.iter().zip(config::keys()) {
         let told = first_column(section(&text, heading));
         assert_eq!(told, keys.iter().copied().collect(), "{heading}");
@@ -56,7 +65,7 @@ fn the_config_reference_has_every_key() {
     for profile in Profile::all() {
         assert!(
             section(&text, "## Configuration").contains(&format!("`{}`", profile.name)),
-            "{}",
+            "README.md, \"Profiles:\", lacks `{}`",
             profile.name
         );
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod filter;
 mod session;
 
 pub use session::{EnvArgs, EnvShell, InitArgs, ManArgs, RunArgs};
@@ -72,7 +73,7 @@ pub struct GlobalArgs {
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as
     /// info,claude_proxy::body=off
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", value_parser = filter)]
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", value_parser = filter::filter)]
     pub log_level: String,
 
     /// How log lines look
@@ -456,22 +457,6 @@ pub struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: clap_complete::Shell,
-}
-
-/// A level or a filter. A single word that is no level would be taken for the name of a module,
-/// and nothing would be logged.
-fn filter(text: &str) -> Result<String, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    if text.chars().all(char::is_alphanumeric) && !LEVELS.iter().any(|l| l.eq_ignore_ascii_case(text)) {
-        return Err(format!(
-            "a level ({}) or a filter such as info,claude_proxy::body=off",
-            LEVELS.join(", ")
-        ));
-    }
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(e) => Err(e.to_string()),
-    }
 }
 
 /// A number of seconds above zero, with or without a fraction.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::args::{EnvArgs, EnvShell, GlobalArgs};
-use super::environment::{self, PLACEHOLDER, TOKEN};
+use super::environment::{self, ClientKey, KEY_VARIABLE, PLACEHOLDER, PLACEHOLDERS, TOKEN};
 use super::exit::UsageError;
 use super::{Exit, Printer};
 use crate::config;
@@ -21,14 +21,26 @@ pub(super) fn run(args: &EnvArgs, global: &GlobalArgs, printer: &mut Printer) ->
     let shell = args.shell.unwrap_or_else(EnvShell::detect);
     let url =
         environment::base_url(config.tls.as_deref(), args.host.as_deref().unwrap_or(&config.host), port);
-    let key = config.ak.as_ref().map_or("none", |ak| ak.expose());
-    let vars = environment::variables(&config, url, key.to_owned(), args.model.as_deref())?;
-    let variable = config::load::reference(&path, "ak").filter(|_| config.ak.is_some());
-    let hidden = config.ak.is_some() && variable.is_none() && printer.is_terminal() && !args.show_key;
+    let set = std::env::var(KEY_VARIABLE).ok();
+    let model = args.model.as_deref();
+    let (key, variable, written) = match environment::client_key(&config, model, set.as_deref()) {
+        ClientKey::None => ("none", None, false),
+        ClientKey::Written(key, place) => (key.expose(), config::load::reference(&path, &place), true),
+        ClientKey::Variable => ("", Some(KEY_VARIABLE.to_owned()), true),
+        ClientKey::Unknown => ("", None, true),
+    };
+    let vars = environment::variables(&config, url, key.to_owned(), model)?;
+    if written && key.is_empty() && variable.is_none() {
+        anyhow::bail!(
+            "which key? Of those in `keys` that may use the model the file has only digests: put yours into {KEY_VARIABLE}"
+        );
+    }
+    let hidden = written && variable.is_none() && printer.is_terminal() && !args.show_key;
+    let placeholder = if config.ak.is_some() { PLACEHOLDER } else { PLACEHOLDERS };
     for (name, value) in vars {
         let line = match &variable {
             Some(variable) if name == TOKEN => shell.copy(TOKEN, variable),
-            None if name == TOKEN && hidden => shell.assign(TOKEN, PLACEHOLDER),
+            None if name == TOKEN && hidden => shell.assign(TOKEN, placeholder),
             _ => shell.set(name, &value),
         };
         writeln!(printer.text(), "{line}")?;

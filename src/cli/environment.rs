@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::args::EnvShell;
 use super::exit::UsageError;
 use crate::config::route::matches;
-use crate::config::{Config, Identity, authority};
+use crate::config::{Config, Digest, Identity, InboundKey, Secret, authority};
 
 /// The variable that carries the key.
 pub(super) const TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
@@ -33,6 +33,11 @@ const FAMILIES: [(&str, &str); 3] = [
     ("ANTHROPIC_DEFAULT_SONNET_MODEL", "claude-sonnet-4-8"),
     ("ANTHROPIC_DEFAULT_HAIKU_MODEL", "claude-haiku-4-8"),
 ];
+
+/// Stands for one of several.
+pub(super) const PLACEHOLDERS: &str = "<one of `keys`>";
+/// Holds a key of `keys` of which the file has only the digest.
+pub(super) const KEY_VARIABLE: &str = "CLAUDE_PROXY_KEY";
 
 /// A variable and its value.
 pub(super) type Var = (&'static str, String);
@@ -75,6 +80,44 @@ pub(super) fn variables(
         vars.extend(size(model.spec.context_window, model.spec.max_output_tokens));
     }
     Ok(vars)
+}
+
+/// The key that a client would send.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ClientKey<'c> {
+    /// None is asked for.
+    None,
+    /// It stands in the file, where the pointer (RFC 6901) says.
+    Written(&'c Secret, String),
+    /// It is in [`KEY_VARIABLE`]; the file has its digest.
+    Variable,
+    /// Only digests are known, or keys that may not use the model.
+    Unknown,
+}
+
+/// `ak`, else the first of `keys` that may use the model that a session begins with. `variable` is
+/// the value of [`KEY_VARIABLE`].
+pub(super) fn client_key<'c>(
+    config: &'c Config,
+    asked: Option<&str>,
+    variable: Option<&str>,
+) -> ClientKey<'c> {
+    if let Some(ak) = &config.ak {
+        return ClientKey::Written(ak, "/ak".to_owned());
+    }
+    if config.keys.is_empty() {
+        return ClientKey::None;
+    }
+    let model = main_model(config, asked).ok().flatten().and_then(|main| config.route(main));
+    let fits = |key: &InboundKey| model.is_none_or(|model| key.models.has(&model.id));
+    let written = config.keys.iter().enumerate().filter(|(_, key)| fits(key));
+    let mut written = written.filter_map(|(n, key)| Some((key.key.as_ref()?, format!("/keys/{n}/key"))));
+    if let Some((key, place)) = written.next() {
+        return ClientKey::Written(key, place);
+    }
+    let digest = variable.map(|key| Digest::of(key.as_bytes()));
+    let known = config.keys.iter().any(|key| Some(key.digest) == digest && fits(key));
+    if known { ClientKey::Variable } else { ClientKey::Unknown }
 }
 
 /// What tells Claude Code the size of a model, and of its answers.
@@ -289,6 +332,39 @@ mod tests {
         assert_eq!(output(None, Some(8192)), Some(8192));
         assert_eq!((output(Some(200_000), Some(65_536)), output(None, None)), (None, None));
         assert_eq!(size(Some(1_048_576), None), []);
+    }
+
+    #[test]
+    fn the_key_is_one_that_may_use_the_model() {
+        let digest = Digest::of(b"open-c").0.map(|b| format!("{b:02x}")).concat();
+        let with = |keys: &str| {
+            config(&format!(
+                r#"{{{keys} "providers": [{{"base_url": "http://localhost:1", "api_key": "k",
+                    "models": [{{"id": "big"}}, {{"id": "small"}}]}}]}}"#
+            ))
+        };
+        let keys = format!(
+            r#""keys": [{{"name": "c", "key_sha256": "{digest}"}},
+                {{"name": "a", "key": "open-a", "models": ["small"]}}, {{"name": "b", "key": "open-b"}}],"#
+        );
+        let written = |key: &str, place: &str| (key.to_owned(), place.to_owned());
+        let told = |config: &Config, model: Option<&str>| match client_key(config, model, Some("open-c")) {
+            ClientKey::Written(key, place) => written(key.expose(), &place),
+            other => (format!("{other:?}"), String::new()),
+        };
+        let several = with(&keys);
+        assert_eq!(told(&several, None), written("open-b", "/keys/2/key"));
+        assert_eq!(told(&several, Some("small")), written("open-a", "/keys/1/key"));
+        assert_eq!(
+            told(&with(&format!(r#""ak": "sesame", {keys}"#)), Some("small")),
+            written("sesame", "/ak")
+        );
+        let only =
+            with(&format!(r#""keys": [{{"name": "c", "key_sha256": "{digest}", "models": ["big"]}}],"#));
+        assert_eq!(told(&only, None).0, "Variable");
+        assert_eq!(told(&only, Some("small")).0, "Unknown");
+        assert_eq!(client_key(&only, None, None), ClientKey::Unknown);
+        assert_eq!(told(&with(""), None).0, "None");
     }
 
     #[test]

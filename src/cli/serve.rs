@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::args::{EnvShell, GlobalArgs, ServeArgs};
-use super::environment::{self, PLACEHOLDER, TOKEN};
+use super::environment::{self, PLACEHOLDER, PLACEHOLDERS, TOKEN};
 use super::output::{BOLD, CYAN};
 use super::reload::Source;
 use super::{Exit, Printer};
@@ -50,6 +50,8 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
         let addr = bound.addr();
         let serving = until_signalled(bound, source)?;
         announce(&config, addr, printer);
+        let (version, models) = (env!("CARGO_PKG_VERSION"), config.models.len());
+        tracing::info!(%addr, version, models, "listening");
         tokio::select! {
             ended = serving => ended?,
             ended = upstream(demo) => ended?,
@@ -186,6 +188,7 @@ fn lines_at(config: &Config, url: String, shell: EnvShell) -> Vec<String> {
     let vars = environment::variables(config, url, "none".to_owned(), None).unwrap_or_default();
     let line = |(name, value): environment::Var| match name {
         TOKEN if config.ak.is_some() => shell.assign(TOKEN, PLACEHOLDER),
+        TOKEN if !config.keys.is_empty() => shell.assign(TOKEN, PLACEHOLDERS),
         _ => shell.set(name, &value),
     };
     vars.into_iter().map(line).collect()

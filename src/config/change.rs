@@ -1,8 +1,9 @@
 //! What a new configuration changes.
 
 use std::fmt;
+use std::path::Path;
 
-use super::{Config, Extras, Model, Provider};
+use super::{Budgets, Config, Extras, Model, Provider};
 use crate::convert::ModelSpec;
 
 /// Most names in a list.
@@ -23,6 +24,8 @@ pub struct Changes {
     pub settings: Vec<&'static str>,
     /// `tls` came or went; another certificate alone is not that much.
     pub tls_switched: bool,
+    /// What was spent is noted in another file, or nowhere; other amounts are not that much.
+    pub budgets_moved: bool,
 }
 
 impl Changes {
@@ -40,6 +43,7 @@ impl Changes {
             models_changed: changed.map(|m| m.id.clone()).collect(),
             providers: providers_changed(old, new),
             settings: settings_changed(old, new),
+            budgets_moved: file_of(old) != file_of(new),
             tls_switched: old.tls.is_some() != new.tls.is_some(),
         }
     }
@@ -52,7 +56,9 @@ impl Changes {
     /// The settings among them that a running server cannot change.
     pub fn needs_restart(&self) -> Vec<&'static str> {
         const FIXED: [&str; 4] = ["host", "port", "workers", "threads"];
-        let fixed = |s: &&str| FIXED.contains(s) || (*s == "tls" && self.tls_switched);
+        let fixed = |s: &&str| {
+            FIXED.contains(s) || (*s == "tls" && self.tls_switched) || (*s == "budgets" && self.budgets_moved)
+        };
         self.settings.iter().copied().filter(fixed).collect()
     }
 }
@@ -86,6 +92,10 @@ impl fmt::Display for Changes {
     }
 }
 
+fn file_of(config: &Config) -> Option<&Path> {
+    config.budgets.as_ref().map(|budgets: &Budgets| budgets.path.as_path())
+}
+
 /// The same apart from what its provider is like, which is told of the provider.
 fn is_same_model(a: &Model, b: &Model) -> bool {
     a.provider.name == b.provider.name
@@ -93,6 +103,7 @@ fn is_same_model(a: &Model, b: &Model) -> bool {
         && a.profile == b.profile
         // Web tools are told of as the settings that they are.
         && a.spec == ModelSpec { web: a.spec.web, ..b.spec.clone() }
+        && a.price == b.price
         && a.fallbacks == b.fallbacks
 }
 
@@ -113,6 +124,8 @@ fn providers_changed(old: &Config, new: &Config) -> Vec<String> {
 fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         ak,
+        keys,
+        budgets,
         host,
         port,
         upstream_timeout,
@@ -136,6 +149,8 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
     } = old;
     let differ = [
         ("ak", *ak != new.ak),
+        ("keys", *keys != new.keys),
+        ("budgets", *budgets != new.budgets),
         ("host", *host != new.host),
         ("port", *port != new.port),
         ("upstream_timeout_seconds", *upstream_timeout != new.upstream_timeout),

@@ -17,7 +17,7 @@ use super::identity::{Identity, IdentityError};
 use super::keys::{self, Key};
 use super::provider::Models;
 use super::read::{At, Read as _, Reader};
-use super::{Config, Secret, default, extras, limits, load, media, network, route, syntax};
+use super::{Config, Secret, access, default, extras, limits, load, media, network, route, syntax};
 
 /// A text that was checked.
 #[derive(Debug)]
@@ -88,7 +88,10 @@ fn config(
     }
     let ids = models.ids();
     let extras = extras::read(&file, &ids, dir, env, &mut models.keys, findings);
-    let written = keys::check(own_key.as_ref(), &models.keys, text, findings);
+    let access = access::read(&file, &ids, models.usable(), extras.threads.as_ref(), dir, findings);
+    let own: Vec<Key> = own_key.into_iter().chain(access.written).collect();
+    let digests: Vec<_> = access.keys.iter().map(|key| key.digest).collect();
+    let written = keys::check(&own, &digests, &models.keys, text, findings);
     models.fallbacks.check(&ids, findings);
     media::check(&file, models.usable(), findings);
     if let Some(default) = &file.default_model {
@@ -100,6 +103,8 @@ fn config(
     route::check_aliases(&aliases, &ids, findings);
     let config = Config {
         ak,
+        keys: access.keys,
+        budgets: access.budgets,
         host,
         port: or(file.port, default::PORT),
         upstream_timeout: or(file.upstream_timeout_seconds, Duration::from_secs(default::UPSTREAM_TIMEOUT)),

@@ -46,7 +46,7 @@ codes! {
     UnsetVariable = "unset-variable", Error, "A `${NAME}` names an environment variable that is not set";
     BadVariable = "bad-variable", Error, "A `${` without a name and `}`, or a variable that is not UTF-8";
     EmptyVariable = "empty-variable", Warning, "A `${NAME}` names an environment variable that is set to nothing";
-    EmptyKey = "empty-key", Error, "`ak` comes from an empty variable: the proxy would be open";
+    EmptyKey = "empty-key", Error, "`ak` comes from an empty variable: the proxy would be open; or a key of `keys` is empty";
     NoProviders = "no-providers", Error, "`providers` is empty";
     NoModels = "no-models", Warning, "A provider has no models";
     DuplicateModel = "duplicate-model", Error, "Two models have the same id";
@@ -67,6 +67,9 @@ codes! {
     PlaceholderKey = "placeholder-key", Warning, "The key is one that documentation shows, not a real one";
     ReusedKey = "reused-key", Warning, "An upstream's key is also the key of the proxy's clients";
     RepeatedKey = "repeated-key", Warning, "`api_keys` has the same key twice; it counts once";
+    SharedKey = "shared-key", Error, "Two of the proxy's own keys are the same";
+    DuplicateKeyName = "duplicate-key-name", Error, "Two of `keys` have the same name";
+    NoPrice = "no-price", Warning, "There are budgets, and models without a price, which use up nothing";
     ReadableByOthers = "readable-by-others", Warning, "The file holds keys and every user of the machine may read it";
     SlowPing = "slow-ping", Warning, "Pings come too late to keep a client waiting";
     IdleBeyondClient = "idle-beyond-client", Warning, "Clients give up before the proxy does (a note if pings keep them waiting)";

@@ -81,6 +81,10 @@ shape! {
     File {
         /// Key that clients must send, as `Authorization: Bearer` or `x-api-key`. Without it everybody may come in.
         optional ak: String => {"examples": ["${CLAUDE_PROXY_KEY}"]},
+        /// More keys that clients may send, each with a name, and perhaps with models and a budget of its own.
+        optional keys: Vec<At<InboundKey>> => {"minItems": 1},
+        /// What each key may spend in a day (UTC), by the prices of the models.
+        optional budgets: Budgets,
         /// Address to listen on. With another than loopback set `ak`.
         optional host: String = "127.0.0.1" => {"minLength": 1},
         /// Port to listen on; 0: any free one.
@@ -142,6 +146,46 @@ shape! {
         required cert: String => {"minLength": 1, "examples": ["cert.pem"]},
         /// A PEM file: the private key of the certificate, without a password.
         required key: String => {"minLength": 1, "examples": ["key.pem"]},
+    }
+}
+
+shape! {
+    /// A key that clients may send.
+    InboundKey {
+        /// Its name in logs, metrics and messages; `ak` and `anonymous` are taken.
+        required name: String => {"minLength": 1, "maxLength": 64, "examples": ["alice"]},
+        /// The key.
+        either key: String => {"minLength": 1, "examples": ["${ALICE_KEY}"]},
+        /// Instead of the key its SHA-256, in hexadecimal digits, as `printf %s KEY | sha256sum` prints it.
+        either key_sha256: String => {"pattern": "^[0-9a-fA-F]{64}$|\\$\\{"},
+        /// Ids or patterns of the models that it may use; all if not set. `*` matches any run of characters.
+        optional models: Vec<At<String>> => {"minItems": 1, "examples": [["glm*", "small"]]},
+        /// What it may spend in a day, instead of `per_day` of `budgets`.
+        optional budget: f64 => {"examples": [20.0]},
+    }
+}
+
+shape! {
+    /// What may be spent in a day, which begins at midnight UTC.
+    Budgets {
+        /// For each key without a `budget` of its own, `ak` and clients that need no key included. In the currency of
+        /// the prices.
+        optional per_day: f64 => {"examples": [20.0]},
+        /// The file of the database that notes what was spent; it is made if it is not there. A relative path begins
+        /// at the directory of this file. If not set, it is that of `threads`.
+        optional path: String => {"minLength": 1, "examples": ["spent.redb"]},
+    }
+}
+
+shape! {
+    /// What a million tokens cost, in any currency, the same for all models.
+    Price {
+        /// Of the prompt, tokens that are written to a cache included.
+        required input: f64,
+        /// Of the answer, thinking included.
+        required output: f64,
+        /// Of the prompt, if read from a cache; as `input` if not set.
+        optional cached: f64,
     }
 }
 
@@ -233,6 +277,8 @@ shape! {
         /// False: reasoning is neither asked for nor sent back. By profile if not set. With `"api": "anthropic"`, true
         /// says that the upstream is another claude-proxy, which reads what this one writes into a conversation.
         optional reasoning: bool,
+        /// What its tokens cost, for the log, the metrics and `budgets`.
+        optional price: Price => {"examples": [{"input": 0.6, "output": 2.2, "cached": 0.11}]},
         /// Model ids tried in order when this one fails before its first byte.
         optional fallbacks: Vec<At<String>> = json!([]),
         /// Merged into the upstream request, last.
@@ -242,9 +288,19 @@ shape! {
     }
 }
 
-/// Every key of the file: of its top, of a provider, of a model, of `web_search`, of `threads`.
-pub fn keys() -> [&'static [&'static str]; 5] {
-    [File::KEYS, Provider::KEYS, Model::KEYS, WebSearch::KEYS, Threads::KEYS]
+/// Every key of the file: of its top, of a provider, of a model, of `web_search`, of `threads`, of
+/// `keys`, of `price`, of `budgets`.
+pub fn keys() -> [&'static [&'static str]; 8] {
+    [
+        File::KEYS,
+        Provider::KEYS,
+        Model::KEYS,
+        WebSearch::KEYS,
+        Threads::KEYS,
+        InboundKey::KEYS,
+        Price::KEYS,
+        Budgets::KEYS,
+    ]
 }
 
 /// Which keys hold secrets, wherever they stand.
@@ -253,7 +309,15 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let named = matches!(
         plain.as_str(),
-        "ak" | "key" | "keys" | "token" | "bearer" | "secret" | "auth" | "authorization" | "headers"
+        "ak" | "key"
+            | "keys"
+            | "keysha256"
+            | "token"
+            | "bearer"
+            | "secret"
+            | "auth"
+            | "authorization"
+            | "headers"
     ) || ["apikey", "apikeys", "accesskey", "authtoken", "apitoken", "password", "secret"]
         .iter()
         .any(|end| plain.ends_with(end));

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use super::access::Digest;
 use super::code::Code;
 use super::finding::Findings;
 use super::read::At;
 
-/// A key of the file, `ak` or an upstream's.
+/// A key of the file: `ak`, one of `keys`, or an upstream's.
 pub(super) struct Key {
     value: String,
     span: Range<usize>,
@@ -19,34 +20,44 @@ impl Key {
     }
 }
 
-/// Says which keys cannot be meant. Gives the place of the first key that stands in the file
-/// itself and not in a variable.
+/// Says which keys cannot be meant. `own` are those of the proxy's clients, `digests` those of
+/// `keys`. Gives the place of the first key that stands in the file itself and not in a variable.
 pub(super) fn check(
-    ak: Option<&Key>,
+    own: &[Key],
+    digests: &[Digest],
     upstream: &[Key],
     text: &str,
     findings: &mut Findings,
 ) -> Option<Range<usize>> {
-    for key in ak.into_iter().chain(upstream) {
+    for key in own.iter().chain(upstream) {
         let Some(why) = placeholder(&key.value) else { continue };
         let path = &key.path;
         let message = format!("`{path}` {why}");
         let help = "put the real key there, or name the environment variable that holds it: `${NAME}`";
         findings.add(Code::PlaceholderKey, (&key.span, path), message, help);
     }
-    if let Some(ak) = ak.filter(|k| !k.value.is_empty()) {
-        for key in upstream.iter().filter(|k| k.value == ak.value) {
-            let path = &key.path;
-            let message =
-                format!("`{path}` is the same as `ak`: every client of the proxy has the upstream's key");
-            let help = "make up a key of its own for `ak`";
-            findings.add(Code::ReusedKey, (&key.span, path), message, help);
-        }
+    for key in upstream.iter().filter(|key| !key.value.is_empty()) {
+        let path = &key.path;
+        let same = own.iter().find(|own| own.value == key.value);
+        let message = match same {
+            Some(own) if own.path == "ak" => {
+                format!("`{path}` is the same as `ak`: every client of the proxy has the upstream's key")
+            }
+            Some(own) => format!("`{path}` is the same as `{}`: a client has the upstream's key", own.path),
+            None if digests.contains(&Digest::of(key.value.as_bytes())) => {
+                format!("`{path}` is also one of `keys`: a client has the upstream's key")
+            }
+            None => continue,
+        };
+        let own =
+            same.map_or("that of `keys`", |own| if own.path == "ak" { "`ak`" } else { "that of `keys`" });
+        let help = format!("make up a key of its own for {own}");
+        findings.add(Code::ReusedKey, (&key.span, path), message, help);
     }
     let written = |key: &&Key| {
         !key.value.is_empty() && text.get(key.span.clone()).is_some_and(|source| !source.contains("${"))
     };
-    ak.into_iter().chain(upstream).filter(written).map(|k| k.span.clone()).min_by_key(|s| s.start)
+    own.iter().chain(upstream).filter(written).map(|k| k.span.clone()).min_by_key(|s| s.start)
 }
 
 /// Why a key is a placeholder, as the end of "`api_key` ..". Keys that local servers take for

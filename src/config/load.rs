@@ -142,12 +142,13 @@ pub fn snippet(text: &str, finding: &Finding) -> (String, usize, usize) {
     (line, before, width.min(most).max(1))
 }
 
-/// The variable that a key of the top level is, if its whole text is one: `"${NAME}"`.
-pub fn reference(path: &Path, key: &str) -> Option<String> {
+/// The variable that a value of the file is, if its whole text is one: `"${NAME}"`. `pointer` says
+/// where it stands, as in RFC 6901: `/ak`.
+pub fn reference(path: &Path, pointer: &str) -> Option<String> {
     // Standard input cannot be read again.
     let text = if path.as_os_str() == "-" { return None } else { read(path).ok()? };
     let root: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let name = root.get(key)?.as_str()?.strip_prefix("${")?.strip_suffix('}')?;
+    let name = root.pointer(pointer)?.as_str()?.strip_prefix("${")?.strip_suffix('}')?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!name.is_empty() && name.chars().all(fits)).then(|| name.to_owned())
 }

@@ -29,22 +29,31 @@ struct Open {
     secret: bool,
     /// The last key in it was a secret one and its value is still to come.
     armed: bool,
+    /// It is the value of `keys`: what is an object in it has keys that say which values are secret.
+    keys: bool,
+}
+
+impl Open {
+    const PLAIN: Self = Self { secret: false, armed: false, keys: false };
 }
 
 fn secrets(text: &str) -> Vec<Range<usize>> {
     let mut out = Vec::new();
-    let mut stack = vec![Open { secret: false, armed: false }];
+    let mut stack = vec![Open::PLAIN];
+    // The last secret key was `keys`.
+    let mut keys = false;
     let mut rest = Scanner { text, at: 0 };
     while let Some(token) = rest.next() {
         if stack.is_empty() {
-            stack.push(Open { secret: false, armed: false });
+            stack.push(Open::PLAIN);
         }
         let Some(top) = stack.last_mut() else { continue };
         match token {
-            Token::Open => {
-                let secret = top.secret || top.armed;
+            Token::Open(object) => {
+                let secret = (top.secret || top.armed) && !(top.keys && object);
+                let keys = top.armed && keys && !object;
                 top.armed = false;
-                stack.push(Open { secret, armed: false });
+                stack.push(Open { secret, armed: false, keys });
             }
             Token::Close => drop(stack.pop()),
             Token::Comma => top.armed = false,
@@ -63,6 +72,7 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
                 }
                 // An armed value disarms, unless a colon follows: then it was a key after all.
                 top.armed = is_secret_key(word) && (is_key || !top.armed);
+                keys = word == "keys";
             }
         }
     }
@@ -110,7 +120,8 @@ fn stray(word: &str) -> Option<Range<usize>> {
 }
 
 enum Token {
-    Open,
+    /// True: an object, not a list.
+    Open(bool),
     Close,
     Comma,
     /// A string or anything that is not punctuation.
@@ -138,7 +149,7 @@ impl Scanner<'_> {
             let start = self.at;
             self.at += c.len_utf8();
             return Some(match c {
-                '{' | '[' => Token::Open,
+                '{' | '[' => Token::Open(c == '{'),
                 '}' | ']' => Token::Close,
                 ',' => Token::Comma,
                 ':' => continue,
@@ -218,6 +229,21 @@ mod tests {
         );
         assert!(!all("{\"name\": \"sk-0123456789abcdefghij\"}").contains("0123"));
         assert_eq!(all("{\"id\": \"sk-model?\"}"), "{\"id\": \"sk-model?\"}");
+    }
+
+    #[test]
+    fn of_the_keys_of_clients_only_the_keys_are_masked() {
+        let text = "{\"keys\": [{\"name\": \"alice\", \"key\": \"geheim\", \"models\": [\"glm*\"]}, {\"key_sha256\": \"c0ffee\", \"budget\": 20}, \"stray\"]}";
+        let shown = all(text);
+        for secret in ["geheim", "c0ffee", "stray"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        for plain in ["\"alice\"", "glm*", "20", "key_sha256"] {
+            assert!(shown.contains(plain), "{plain} in {shown}");
+        }
+        // Elsewhere nothing is known of what stands in it.
+        assert!(!all("{\"api_keys\": [{\"name\": \"geheim\"}]}").contains("geheim"));
+        assert!(!all("{\"keys\": {\"name\": \"geheim\"}}").contains("geheim"));
     }
 
     #[test]

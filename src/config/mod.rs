@@ -3,6 +3,7 @@
 //! [`load()`] reads a file and gives a [`Config`] or every [`Finding`] in it; [`check()`] does the
 //! same for a text. On the way: [`tree`](self) with places, typed fields, checks across fields.
 
+mod access;
 pub mod change;
 pub mod check;
 pub mod code;
@@ -38,6 +39,7 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::{AK, ANONYMOUS, Allowed, Budgets, Digest, InboundKey, PICOS, Price};
 pub use change::Changes;
 pub use check::{Checked, check};
 pub use code::Code;
@@ -59,6 +61,10 @@ use crate::convert::{ModelSpec, Profile};
 pub struct Config {
     /// Key for inbound requests; none: everybody may come in. Never empty.
     pub ak: Option<Secret>,
+    /// More keys for inbound requests.
+    pub keys: Vec<InboundKey>,
+    /// What may be spent; none: no key has a budget.
+    pub budgets: Option<Budgets>,
     /// Address to listen on.
     pub host: String,
     /// Port to listen on; 0: any free one.
@@ -195,6 +201,8 @@ pub struct Model {
     pub profile: &'static Profile,
     /// What the configuration says of it.
     pub spec: ModelSpec,
+    /// What its tokens cost; none: that is not known.
+    pub price: Option<Price>,
     /// Ids of the models that are asked when this one fails before its first byte.
     pub fallbacks: Vec<String>,
 }
@@ -225,11 +233,17 @@ impl Config {
         let search = self.extras.web_search.iter();
         let search = search.flat_map(|s| s.proxy.iter().flat_map(|p| p.secrets()).chain([&s.key]));
         let fetch = self.extras.web_fetch_proxies.secrets();
-        self.ak.iter().chain(search).chain(fetch).chain(theirs)
+        let inbound = self.keys.iter().filter_map(|key| key.key.as_ref());
+        self.ak.iter().chain(inbound).chain(search).chain(fetch).chain(theirs)
+    }
+
+    /// Clients have to send a key.
+    pub fn asks_for_key(&self) -> bool {
+        self.ak.is_some() || !self.keys.is_empty()
     }
 
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
-        self.ak.is_none() && !is_loopback(&self.host)
+        !self.asks_for_key() && !is_loopback(&self.host)
     }
 }

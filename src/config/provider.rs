@@ -13,7 +13,7 @@ use super::keys::Key;
 use super::read::{At, Entries};
 use super::suggest::did_you_mean;
 use super::url::{self, Base};
-use super::{Api, Model, Provider, Proxy, Roots, Secret, native, network, options, proxy};
+use super::{Api, Model, Price, Provider, Proxy, Roots, Secret, native, network, options, proxy};
 use crate::convert::{ModelSpec, Profile, WebTools};
 
 /// The models read so far, over all providers.
@@ -248,6 +248,7 @@ impl Models {
             id,
             provider: Arc::clone(provider),
             profile,
+            price: file.price.as_ref().and_then(|at| Price::read(&at.value)),
             spec: ModelSpec {
                 remote_id,
                 max_output_tokens: file.max_output_tokens.map(|n| n.value),
@@ -417,7 +418,7 @@ pub(super) fn check_header_value(value: &str, what: &str, spot: Spot<'_>, findin
 }
 
 /// Names end up in log lines, tables and headers.
-fn check_name(at: &At<String>, findings: &mut Findings) {
+pub(super) fn check_name(at: &At<String>, findings: &mut Findings) {
     let path = &at.path;
     if at.value.is_empty() {
         findings.add(Code::BadValue, at.spot(), format!("`{path}` is empty"), "");

@@ -211,6 +211,25 @@ impl Read for Duration {
     }
 }
 
+/// More than any price or budget.
+pub(super) const MOST_MONEY: f64 = 1e9;
+
+impl Read for f64 {
+    const EXPECTED: &'static str = "a number from 0 to 1000000000";
+
+    fn read(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        let Value::Number(text) = &node.value else {
+            return reader.wrong_type(node, path, Self::EXPECTED);
+        };
+        let number = text.parse::<Self>().ok().filter(|n| (0.0..=MOST_MONEY).contains(n));
+        if number.is_none() {
+            let message = format!("`{path}` should be {}, found {text}", Self::EXPECTED);
+            reader.findings.add(Code::OutOfRange, (&node.span, path), message, "");
+        }
+        number
+    }
+}
+
 impl<T: Read> Read for Vec<At<T>> {
     const EXPECTED: &'static str = "a list";
 

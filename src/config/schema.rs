@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::file::File;
-use super::read::{At, Entries, MOST_SECONDS};
+use super::read::{At, Entries, MOST_MONEY, MOST_SECONDS};
 
 /// The schema, as committed in `config.schema.json`.
 pub fn schema() -> Value {
@@ -118,6 +118,7 @@ shapes! {
     u16: {"type": "integer", "minimum": 0, "maximum": (u16::MAX)},
     u64: {"type": "integer", "minimum": 0},
     usize: {"type": "integer", "minimum": 0},
+    f64: {"type": "number", "minimum": 0, "maximum": (MOST_MONEY as u64)},
     Duration: {"type": "number", "minimum": 0, "maximum": (MOST_SECONDS as u64)},
     Map<String, Value>: {"type": "object"},
 }

@@ -5,7 +5,8 @@ use super::form::Form;
 use super::hold::HeldEnd;
 use super::native::Relay;
 use super::recorded::Recorded;
-use super::stream::{Progress, Summary, UpstreamEnd};
+use super::stream::{Summary, UpstreamEnd};
+use crate::convert::Usage;
 use crate::wire::anthropic::ApiError;
 
 /// From upstream bytes to Messages events.
@@ -138,19 +139,20 @@ impl Flow {
         }
     }
 
-    /// How far the answer has come. Costs next to nothing: it may be asked after each event.
-    pub fn progress(&self) -> Progress {
-        match self {
-            Self::Translated(feed) => feed.translator.progress(),
-            Self::Passed(relay) => relay.progress(),
-        }
-    }
-
     /// What the answer was, for the log.
     pub fn summary(&self) -> Summary {
         match self {
             Self::Translated(feed) => feed.translator.summary(),
             Self::Passed(relay) => relay.summary(),
+        }
+    }
+
+    /// The tokens that the answer took so far, also of one that was cut: as the upstream told
+    /// them, else as they are estimated. True: they are.
+    pub fn used(&self) -> (Usage, bool) {
+        match self {
+            Self::Translated(feed) => feed.translator.used(),
+            Self::Passed(relay) => relay.used(),
         }
     }
 }

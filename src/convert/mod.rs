@@ -55,5 +55,5 @@ pub use recorded::{Recorded, Resumed};
 pub use reply::{ReplyContext, ThinkingMode, Usage};
 pub use request::{Converted, ModelSpec, request};
 pub use response::{WholeAnswer, WholeTranslator, response, response_held, response_into};
-pub use stream::{Progress, StreamTranslator, Summary, UpstreamEnd};
+pub use stream::{StreamTranslator, Summary, UpstreamEnd};
 pub use web::{WebTools, continued};

@@ -52,6 +52,7 @@ const LIMIT: &[&str] = &[
     r"model's context length \((\d+)",
     r"context length is only (\d+)",
     r"context window of (\d+)",
+    r"while limit is (\d+)",
 ];
 /// Where the size of the prompt stands.
 const PROMPT: &[&str] = &[
@@ -81,7 +82,8 @@ const OUTPUT: &[&str] = &[
     r"(\d+) in the output",
 ];
 /// Where the sum of both stands.
-const TOTAL: &[&str] = &[r"requested (?:about )?(\d+) tokens", r"total of (\d+) tokens"];
+const TOTAL: &[&str] =
+    &[r"requested (?:about )?(\d+) tokens", r"total of (\d+) tokens", r"current length is (\d+)"];
 
 static PATTERNS: LazyLock<[Vec<Regex>; 4]> = LazyLock::new(|| {
     // Patterns that do not compile would be missing: a test of this module looks.

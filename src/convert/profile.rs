@@ -1,7 +1,7 @@
 //! What one upstream accepts and how it deviates, as data.
 //!
 //! `profiles.json` holds the generic profile in full and, for the others, what differs from
-//! it. A new provider is an entry there, a line in `BY_HOST` and fixtures.
+//! it. A new provider is an entry there and fixtures: docs/CONTRIBUTING.md.
 
 use std::sync::LazyLock;
 
@@ -15,6 +15,12 @@ pub struct Profile {
     /// The profile's own name, as `providers[].profile` spells it.
     #[serde(skip)]
     pub name: String,
+    /// Hosts that it is taken for, and all below them.
+    pub hosts: Vec<String>,
+    /// Beginnings of model names (lower case) that it is taken for at other hosts, as their maker's
+    /// own API spells them. Names of weights on a hub (`Qwen/Qwen3-32B`) and of local servers
+    /// (`qwen3:8b`) are not among them: what serves these is not known from the name.
+    pub models: Vec<String>,
     /// Provenance tag in thinking signatures: reasoning goes back only to the family it came from.
     pub family: String,
     /// Name of the output limit upstream.
@@ -296,56 +302,6 @@ static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Ends of host names, and the profile of what answers there.
-const BY_HOST: &[(&str, &str)] = &[
-    ("openrouter.ai", "openrouter"),
-    ("deepseek.com", "deepseek"),
-    ("z.ai", "zai"),
-    ("bigmodel.cn", "zai"),
-    ("moonshot.ai", "moonshot"),
-    ("moonshot.cn", "moonshot"),
-    ("kimi.com", "moonshot"),
-    ("minimax.io", "minimax"),
-    ("minimaxi.com", "minimax"),
-    ("minimax.chat", "minimax"),
-    ("dashscope.aliyuncs.com", "qwen"),
-    ("dashscope-intl.aliyuncs.com", "qwen"),
-    ("dashscope-us.aliyuncs.com", "qwen"),
-    ("generativelanguage.googleapis.com", "gemini"),
-    ("aiplatform.googleapis.com", "gemini"),
-    ("mistral.ai", "mistral"),
-    ("x.ai", "xai"),
-    ("groq.com", "groq"),
-    ("githubcopilot.com", "copilot"),
-    ("openai.azure.com", "azure"),
-    ("cognitiveservices.azure.com", "azure"),
-    ("services.ai.azure.com", "azure"),
-    ("openai.com", "openai"),
-];
-
-/// Beginnings of model names (lower case) as their makers' own APIs spell them. Names of
-/// weights on a hub (`Qwen/Qwen3-32B`) and of local servers (`qwen3:8b`) are not among them:
-/// what serves these is not known from the name.
-const BY_MODEL: &[(&str, &str)] = &[
-    ("deepseek-", "deepseek"),
-    ("glm-", "zai"),
-    ("kimi-", "moonshot"),
-    ("moonshot-", "moonshot"),
-    ("minimax-", "minimax"),
-    ("qwen", "qwen"),
-    ("qwq", "qwen"),
-    ("gemini-", "gemini"),
-    ("mistral-", "mistral"),
-    ("ministral-", "mistral"),
-    ("magistral-", "mistral"),
-    ("devstral-", "mistral"),
-    ("codestral-", "mistral"),
-    ("pixtral-", "mistral"),
-    ("grok-", "xai"),
-    ("gpt-", "openai"),
-    ("chatgpt-", "openai"),
-];
-
 impl Profile {
     /// Every profile that is compiled in.
     pub fn all() -> &'static [Self] {
@@ -364,16 +320,17 @@ impl Profile {
     pub fn detect(host: &str, port: Option<u16>, remote_id: &str) -> Option<&'static Self> {
         let host = host.to_ascii_lowercase();
         let model = remote_id.to_ascii_lowercase();
-        let by_host = BY_HOST
-            .iter()
-            .find(|(end, _)| host == *end || host.strip_suffix(end).is_some_and(|rest| rest.ends_with('.')))
-            .map(|(_, name)| *name);
+        let at_host = |end: &String| {
+            host == *end || host.strip_suffix(end.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        };
+        let by_host = PROFILES.iter().find(|p| p.hosts.iter().any(at_host)).map(|p| p.name.as_str());
+        let by_model = || PROFILES.iter().find(|p| p.models.iter().any(|start| model.starts_with(start)));
         let name = match by_host {
             Some("openai" | "azure") | None if openai_reasoning(&model).is_some() => openai_reasoning(&model),
             Some(name) => Some(name),
             None if port == Some(11434) => Some("ollama"),
             None if model.contains([':', '/']) => None,
-            None => BY_MODEL.iter().find(|(start, _)| model.starts_with(start)).map(|(_, name)| *name),
+            None => by_model().map(|p| p.name.as_str()),
         };
         Self::named(name.unwrap_or("generic"))
     }
@@ -422,9 +379,19 @@ mod tests {
     fn every_profile_parses() {
         let raw: Map<String, Value> = serde_json::from_str(include_str!("profiles.json")).unwrap();
         assert_eq!(Profile::all().len(), raw.len());
-        assert_eq!(Profile::all().len(), 21);
-        for (_, name) in BY_HOST.iter().chain(BY_MODEL) {
-            assert!(Profile::named(name).is_some(), "{name}");
+        for (name, own) in &raw {
+            // Inherited, it would send the reasoning of others back to them.
+            assert!(own.get("family").is_some(), "{name}: family");
+        }
+        // No host and no name leads to two of them.
+        let twice = |a: &str, b: &str| a == b || a.ends_with(&format!(".{b}"));
+        for (n, a) in Profile::all().iter().enumerate() {
+            for b in Profile::all().iter().skip(n + 1) {
+                let hosts = a.hosts.iter().any(|x| b.hosts.iter().any(|y| twice(x, y) || twice(y, x)));
+                let models =
+                    a.models.iter().any(|x| b.models.iter().any(|y| x.starts_with(y) || y.starts_with(x)));
+                assert!(!hosts && !models, "{} and {}", a.name, b.name);
+            }
         }
     }
 

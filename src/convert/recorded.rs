@@ -1,6 +1,7 @@
 //! An answer kept beside its stream, in the form in which it comes back as history.
 
 use super::ids::IdSource;
+use super::reply::Usage;
 use super::sink::Message;
 use super::stream::Summary;
 
@@ -30,6 +31,11 @@ pub struct Resumed {
 }
 
 impl Resumed {
+    /// What it took so far.
+    pub fn usage(&self) -> &Usage {
+        &self.summary.usage
+    }
+
     /// The content so far, a JSON array: what the model has said, and what it was told.
     pub fn content(&self) -> Vec<u8> {
         [b"[", &self.blocks_json[..], b"]"].concat()

@@ -33,25 +33,6 @@ pub struct Summary {
     pub preview: String,
 }
 
-/// Bytes of text that are taken for a token where the upstream counts none.
-pub(super) const BYTES_A_TOKEN: u64 = 4;
-
-/// How far an answer has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Tokens of output so far.
-    pub tokens: u64,
-    /// As the upstream counted them; else an estimate from the length of what came.
-    pub told: bool,
-}
-
-impl Summary {
-    /// At its end.
-    pub(super) fn progress(&self) -> Progress {
-        Progress { tokens: self.usage.output_tokens, told: !self.usage_estimated }
-    }
-}
-
 /// Translates one streamed answer. Bytes out are whole SSE events, ready to be sent.
 #[derive(Debug)]
 pub struct StreamTranslator {
@@ -151,13 +132,13 @@ impl StreamTranslator {
         self.machine.sink().recorded(&[])
     }
 
-    /// How far the answer has come.
-    pub fn progress(&self) -> Progress {
-        self.machine.progress()
-    }
-
     /// What the answer was so far.
     pub fn summary(&self) -> Summary {
         self.machine.summary().clone()
+    }
+
+    /// What it took so far, and whether that is estimated.
+    pub fn used(&self) -> (Usage, bool) {
+        self.machine.used()
     }
 }

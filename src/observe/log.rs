@@ -34,7 +34,7 @@ pub enum LogError {
     Twice,
 }
 
-/// Sends log lines to stderr. `level` is a level, or a filter as
+/// Sends log lines to stderr, and what panics say. `level` is a level, or a filter as
 /// `info,claude_proxy::body=off`.
 ///
 /// `ansi`: colour on or off; none: on a terminal only, and never with `NO_COLOR`.
@@ -86,7 +86,10 @@ fn start(
             .with_current_span(false)
             .try_init(),
     }
-    .map_err(|_| LogError::Twice)
+    .map_err(|_| LogError::Twice)?;
+    // A panic costs one request; its message has to go where the log is, and look like it.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
 }
 
 /// The beginning of a text, at most `max` characters; what is left out is counted.

@@ -2,16 +2,20 @@
 
 pub mod activity;
 pub mod capture;
+pub mod cost;
 mod lines;
 pub mod log;
 pub mod metrics;
+pub mod own;
 mod plain;
 pub mod record;
 mod request_line;
 pub mod side;
+pub mod trace;
 
 pub use activity::Activity;
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
 pub use metrics::Metrics;
-pub use record::{Outcome, Record};
+pub use record::{Cause, Outcome, Record};
+pub use trace::Trace;

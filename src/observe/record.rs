@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+use tracing::field::{DisplayValue, display};
+
 use super::activity::Live;
 use super::capture::Exchange;
+use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
+use super::own::Own;
 use super::side::{Side, SideCounts};
+use super::trace::{Trace, TraceId};
 
 /// Target of the line of a request.
 pub(super) const TARGET: &str = "claude_proxy::request";
@@ -39,6 +45,15 @@ impl Outcome {
     }
 }
 
+/// The request of a client's that something is done for.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// Its `request-id`.
+    pub request_id: Arc<str>,
+    /// Where it stands in a trace.
+    pub trace: Option<Arc<Trace>>,
+}
+
 /// What is known of one request. Dropping it writes the line: a request whose client left is
 /// logged as surely as one that was answered.
 #[derive(Debug)]
@@ -69,6 +84,10 @@ pub struct Record {
     pub began: Instant,
     /// Until the first byte of the answer was ready.
     pub first_byte: Option<Duration>,
+    /// Until the first `content_block_delta` of a streamed answer was ready.
+    pub first_token: Option<Duration>,
+    /// What the proxy itself took of that time.
+    pub own: Own,
     /// `usage.input_tokens`.
     pub input_tokens: u64,
     /// `usage.output_tokens`.
@@ -95,12 +114,24 @@ pub struct Record {
     pub side: Option<Side>,
     /// What questions of our own took for it.
     pub asides: SideCounts,
+    /// Where it stands in a trace; none: it belongs to none.
+    pub trace: Option<Arc<Trace>>,
     /// Web searches that were carried out for it, failed ones included.
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
     /// Tells the dashboard of it; none: there is none.
     pub live: Option<Live>,
+    /// The name of the inbound key; none: none is asked for.
+    pub key: Option<Arc<str>>,
+    /// Who pays for it; none: nobody counts that.
+    pub payer: Option<Arc<Payer>>,
+    /// What the tokens of the model that was asked last cost; none: that is not known.
+    pub price: Option<Price>,
+    /// The tokens that are to be paid.
+    pub counts: Counts,
+    /// The upstream did not tell them: they are estimated.
+    pub counts_estimated: bool,
     /// It is only a part of a request, which is counted and told with the rest.
     part: bool,
     /// Counts its stream, while it runs.
@@ -124,6 +155,8 @@ impl Record {
             status: 0,
             began: Instant::now(),
             first_byte: None,
+            first_token: None,
+            own: Own::default(),
             input_tokens: 0,
             output_tokens: 0,
             cached_tokens: 0,
@@ -137,9 +170,15 @@ impl Record {
             meter: None,
             side: None,
             asides: SideCounts::default(),
+            trace: None,
             web_searches: 0,
             web_fetches: 0,
             live: None,
+            key: None,
+            payer: None,
+            price: None,
+            counts: Counts::default(),
+            counts_estimated: false,
             part: false,
             streaming: None,
         }
@@ -205,6 +244,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.trace.clone_from(&self.trace);
         part.part = true;
         part
     }
@@ -214,7 +254,42 @@ impl Record {
         self.attempts += part.attempts;
         self.retries += part.retries;
         self.rotations += part.rotations;
+        if let Some(took) = part.own.answer {
+            self.own.answered(took);
+        }
         self.asides.add(part.asides);
+    }
+
+    /// What the model that was asked took for it, in the currency of the prices.
+    fn own_cost(&self) -> Option<Amount> {
+        self.price.map(|price| price.of(self.counts))
+    }
+
+    /// What it cost so far, with questions of our own; none: no price is known.
+    pub fn cost(&self) -> Option<Amount> {
+        let known = [self.own_cost(), self.asides.cost];
+        known.iter().any(Option::is_some).then(|| known.into_iter().flatten().sum())
+    }
+
+    /// Has it counted and paid.
+    fn pay(&self) {
+        let Some(cost) = self.own_cost() else { return };
+        if let Some(meter) = &self.meter {
+            meter.costs(cost);
+        }
+        if let Some(payer) = &self.payer {
+            payer.pay(cost);
+        }
+    }
+
+    /// For what is done on its account.
+    pub fn cause(&self) -> Cause {
+        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+    }
+
+    /// For the log.
+    fn trace_id(&self) -> Option<DisplayValue<TraceId>> {
+        self.trace.as_ref().map(|trace| display(trace.id()))
     }
 
     /// Something could not be carried over.
@@ -233,6 +308,13 @@ impl Record {
             if let Some(live) = &self.live {
                 live.first_byte(after);
             }
+        }
+    }
+
+    /// These bytes of a streamed answer are ready; only the first content counts.
+    pub fn mark_first_token(&mut self, bytes: &[u8]) {
+        if self.first_token.is_none() && memmem::find(bytes, b"content_block_delta").is_some() {
+            self.first_token = Some(self.began.elapsed());
         }
     }
 }
@@ -254,7 +336,9 @@ impl Record {
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.own_cost().map(Amount::as_f64),
             outcome = self.outcome.as_str(),
+            trace_id = self.trace_id(),
             error = %self.error,
             "side request"
         );
@@ -268,6 +352,11 @@ fn some(n: u64) -> Option<u64> {
 
 fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// To a microsecond.
+fn fine_ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 impl Drop for Record {
@@ -288,11 +377,15 @@ impl Drop for Record {
         if let Some(live) = self.live.take() {
             live.end(self);
         }
+        self.pay();
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }
         if let Some(meter) = self.meter.take() {
             meter.ended(self);
+        }
+        if let Some(payer) = &self.payer {
+            payer.meter.asks();
         }
         if let Some(exchange) = &self.capture {
             exchange.close(|meta| {
@@ -306,6 +399,7 @@ impl Drop for Record {
         tracing::info!(
             target: TARGET,
             request_id = %self.request_id,
+            key = self.key.as_deref(),
             model = %self.model,
             provider = %self.provider,
             remote = %self.remote,
@@ -316,10 +410,14 @@ impl Drop for Record {
             stream = self.stream,
             status = self.status,
             first_byte_ms = self.first_byte.map(ms),
+            first_token_ms = self.first_token.map(ms),
+            own_ms = self.own.total().map(fine_ms),
             total_ms = ms(self.began.elapsed()),
             input_tokens = self.input_tokens,
             output_tokens = self.output_tokens,
             cached_tokens = self.cached_tokens,
+            cost = self.cost().map(Amount::as_f64),
+            cost_estimated = (self.counts_estimated && self.price.is_some()).then_some(true),
             stop_reason = self.stop_reason,
             warnings = %self.warnings,
             outcome = self.outcome.as_str(),
@@ -329,6 +427,7 @@ impl Drop for Record {
             side_output_tokens = some(self.asides.output_tokens),
             web_searches = some(self.web_searches),
             web_fetches = some(self.web_fetches),
+            trace_id = self.trace_id(),
             error = %self.error,
             "request"
         );

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Metrics;
+use super::cost::Amount;
 
 /// What a question is for; a label of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct SideCounts {
     pub input_tokens: u64,
     /// Their answers, in tokens.
     pub output_tokens: u64,
+    /// What they cost; none: no price is known.
+    pub cost: Option<Amount>,
 }
 
 impl SideCounts {
@@ -49,5 +52,8 @@ impl SideCounts {
         self.requests += other.requests;
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
+        if let Some(cost) = other.cost {
+            *self.cost.get_or_insert_default() += cost;
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -54,7 +55,7 @@ async fn fitting(
 ) -> Result<Prepared, ApiError> {
     if worker.adapts() && record.side.is_none() {
         // Rare, and large.
-        let adapted = Box::pin(adapt(worker, asking, reading, model, record)).await?;
+        let adapted = Box::pin(adapt(worker, reading, model, record)).await?;
         if let Some(exchange) = &record.capture {
             exchange.describe(|meta| meta.adapted = adapted.is_some());
         }
@@ -70,7 +71,6 @@ async fn fitting(
 /// None: everything can stay as it is.
 async fn adapt(
     worker: &Rc<Worker>,
-    asking: &Asking<'_>,
     reading: &mut Reading<'_>,
     model: &Arc<Model>,
     record: &mut Record,
@@ -88,8 +88,11 @@ async fn adapt(
     if media.is_empty() {
         return Ok(None);
     }
-    let findings = media::findings(worker, asking.request_id, &media, record);
+    let began = Instant::now();
+    let cause = record.cause();
+    let findings = media::findings(worker, &cause, &media, record);
     let findings = worker.drain.bound(findings).await?;
+    record.own.waited(began.elapsed());
     let describer = worker.config.extras.vision_model.as_deref().unwrap_or_default();
     let stand_ins = media.iter().zip(&findings);
     let stand_ins =

@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
 use super::admit::Gate;
-use super::auth::{Failures, Key};
+use super::auth::{Failures, Inbound, Keys};
 use super::count_tokens::{self, Counting};
 use super::current::Current;
 use super::dashboard::{self, Desk};
@@ -32,6 +32,7 @@ use super::{messages, models, probe};
 use crate::config::{Config, Finding};
 use crate::observe::activity::{Live, PREVIEW};
 use crate::observe::{Capture, Metrics};
+use crate::store::spent::Spent;
 use crate::store::threads::Threads;
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
@@ -48,7 +49,8 @@ pub(super) struct Shared {
     pub(super) web: Option<web::Setup>,
     /// What clients are shown; none: they speak plain HTTP. The same in all generations.
     pub(super) certificate: Option<Certificate>,
-    pub(super) key: Option<Key>,
+    /// Who may come in.
+    pub(super) keys: Keys,
     pub(super) failures: Arc<Failures>,
     pub(super) gate: Gate,
     pub(super) unfinished: Unfinished,
@@ -64,6 +66,8 @@ pub(super) struct Shared {
     pub(super) desk: Arc<Desk>,
     /// What there is to say of the configuration.
     pub(super) findings: Arc<[Finding]>,
+    /// What keys have spent, if there are budgets. The same in all generations.
+    pub(super) spent: Option<Spent>,
     /// Conversations that are kept. The same in all generations.
     pub(super) threads: Option<Threads>,
 }
@@ -81,7 +85,7 @@ impl Shared {
             findings,
             transports,
             web,
-            key: config.ak.as_ref().map(Key::new),
+            keys: Keys::new(&config, &self.metrics, self.spent.as_ref()),
             gate: self.gate.with_limit(config.max_concurrent_requests),
             config,
             ..self.clone()
@@ -165,6 +169,8 @@ pub(super) async fn answer(worker: Rc<Worker>, request: HttpRequest, payload: Pa
         Ok(Err(refusal)) => refusal.answer(&id),
         Err(_) => {
             worker.metrics.panicked();
+            // What it said itself stands before this, without the id.
+            tracing::error!(request_id = %id, "the request ended in a panic");
             let error = ApiError::new(500, ErrorKind::Api, "internal error: please report it");
             Refusal::from(error).answer(&id)
         }
@@ -192,20 +198,24 @@ async fn route(
 ) -> Result<HttpResponse, Refusal> {
     #[cfg(test)]
     super::tests::trip(request.uri().path().as_bytes());
-    if let Some(key) = &worker.key
-        && (path == "/v1" || path.starts_with("/v1/") || path == "/metrics")
-    {
-        key.check(request.headers()).inspect_err(|_| worker.failures.note(request.peer_addr()))?;
-    }
+    let inbound = if path == "/v1" || path.starts_with("/v1/") || path == "/metrics" {
+        let checked = worker.keys.check(request.headers());
+        checked.inspect_err(|_| worker.failures.note(request.peer_addr()))?
+    } else {
+        &Inbound::default()
+    };
     let method = request.method();
     let get = method == Method::GET || method == Method::HEAD;
     let post = method == Method::POST;
     match path {
-        "/v1/messages" if post => messages::messages(worker, request, payload, id).await,
-        "/v1/messages/count_tokens" if post => count_tokens::count(worker, request, payload).await,
+        "/v1/messages" if post => messages::messages(worker, request, payload, id, inbound).await,
+        "/v1/messages/count_tokens" if post => {
+            count_tokens::count(worker, request, payload, id, inbound).await
+        }
         "/v1/messages" | "/v1/messages/count_tokens" => Err(not_allowed(method, path, "POST")),
         "/v1/models" if get => {
-            Ok(json(models::list(&worker.config, request.uri().query().unwrap_or_default())?))
+            let query = request.uri().query().unwrap_or_default();
+            Ok(json(models::list(&worker.config, inbound, query)?))
         }
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
         "/ready" if get => Ok(probe::ready(worker)),
@@ -216,7 +226,7 @@ async fn route(
             Err(not_allowed(method, path, "GET, HEAD"))
         }
         other => match other.strip_prefix("/v1/models/") {
-            Some(model) if get => Ok(json(models::one(&worker.config, model)?)),
+            Some(model) if get => Ok(json(models::one(&worker.config, inbound, model)?)),
             Some(_) => Err(not_allowed(method, path, "GET, HEAD")),
             None => Err(not_found(other)),
         },

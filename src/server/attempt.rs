@@ -18,16 +18,16 @@ use super::source::{Opened, Source};
 use super::threads::{Commit, Keeping};
 use super::whole::{self, Held, Read};
 use super::work::{Work, Works};
-use crate::config::{Api, Model, Provider};
+use crate::config::{Api, Model, Price, Provider};
 use crate::convert::native::{self, History, Relay};
 use crate::convert::safeguards::Case;
 use crate::convert::web::Round;
 use crate::convert::{self, Converted, Feed, Flow, ModelSpec, ReplyContext, Resumed, WebTools, WholeAnswer};
 use crate::observe::capture::meta::{Meta, Spec, Upstream};
 use crate::observe::metrics::{Attempt, FaultStage};
-use crate::observe::{Record, log};
+use crate::observe::{Record, cost, log};
 use crate::upstream::retry::{Sign, What};
-use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Stage};
+use crate::upstream::{Answer, Crossing, Endpoint, Limits, RETRY_AFTER_MS, Session, Stage};
 use crate::wire::anthropic::ApiError;
 
 /// Longest error body that is read, in bytes.
@@ -45,6 +45,8 @@ pub(super) struct Call {
     /// For the judge of its answer's tool calls.
     case: Option<Rc<Case>>,
     keeping: Option<Rc<Keeping>>,
+    /// It stays with one of the provider's keys, if there are several.
+    pub(super) session: Option<Session>,
 }
 
 /// How the answer goes to the client.
@@ -97,6 +99,8 @@ pub(super) struct Asking<'r> {
     pub(super) crossing: Crossing,
     /// It is a subagent's: the user has written none of it. Told only where somebody judges.
     pub(super) delegated: bool,
+    /// The session that its headers name; none, too, where nobody needs to know it.
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept: what is to be kept of this turn.
     pub(super) keeping: OnceCell<Rc<Keeping>>,
     /// It is a further round of an exchange.
@@ -117,6 +121,7 @@ pub(super) struct Origin {
     pub(super) request: Bytes,
     pub(super) seed: u64,
     pub(super) delegated: bool,
+    pub(super) session: Option<Session>,
     /// Of a conversation that is kept.
     pub(super) keeping: Option<Rc<Keeping>>,
 }
@@ -124,7 +129,8 @@ pub(super) struct Origin {
 impl Origin {
     fn of(request: &Bytes, asking: &Asking<'_>) -> Self {
         let keeping = asking.keeping.get().cloned();
-        Self { request: request.clone(), seed: asking.seed, delegated: asking.delegated, keeping }
+        let Asking { seed, delegated, session, .. } = *asking;
+        Self { request: request.clone(), seed, delegated, session, keeping }
     }
 }
 
@@ -138,6 +144,8 @@ impl Call {
         record: &mut Record,
     ) -> Result<Prepared, ApiError> {
         record.meter = Some(worker.meters.of(model));
+        record.price =
+            model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
         record.ask(&model.provider.name, &model.spec.remote_id);
         if let Some(exchange) = &record.capture {
             let (name, stream) = (record.model.as_str(), record.stream);
@@ -159,6 +167,7 @@ impl Call {
                 client_streams: outline.stream,
                 case: None,
                 keeping: None,
+                session: session(asking, reading, model),
             }));
         }
         let request = reading.request()?;
@@ -199,6 +208,7 @@ impl Call {
             client_streams,
             case,
             keeping: asking.keeping.get().cloned(),
+            session: session(asking, reading, model),
         }))
     }
 
@@ -211,9 +221,9 @@ impl Call {
     }
 
     /// What the end of an answer to it waits for, in that order.
-    fn works(&self, worker: &Rc<Worker>, request_id: &str) -> Option<Box<Works>> {
+    fn works(&self, worker: &Rc<Worker>, record: &Record) -> Option<Box<Works>> {
         let mut works: Vec<Box<dyn Work>> = Vec::new();
-        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, request_id)) {
+        if let Some(judge) = self.case.as_ref().and_then(|case| Judge::new(worker, case, record.cause())) {
             works.push(Box::new(judge));
         }
         if let Some(keeping) = &self.keeping {
@@ -239,6 +249,15 @@ impl Call {
     }
 }
 
+/// The session of a request that goes to a provider with several keys. What its headers say comes
+/// before what its body does.
+fn session(asking: &Asking<'_>, reading: &Reading<'_>, model: &Model) -> Option<Session> {
+    if model.provider.keys.len() < 2 {
+        return None;
+    }
+    asking.session.or_else(|| reading.session())
+}
+
 /// Asks once, and waits until it is certain that there is an answer: its first event, or all of
 /// it. The time for that is counted from `began`.
 pub(super) async fn attempt(
@@ -260,7 +279,7 @@ pub(super) async fn attempt(
     if call.client_streams {
         let provider = &call.model.provider;
         let flow = call.flow(worker, answer.content_type());
-        let works = call.works(worker, &record.request_id);
+        let works = call.works(worker, record);
         let mut source = Source::new(worker, provider, &record.request_id, answer, flow, works);
         source.rounds = call.rounds(worker, &record.request_id);
         let opened = source.open().await.map_err(failed)?;
@@ -275,7 +294,7 @@ pub(super) async fn attempt(
     match whole.map_err(failed)? {
         Read::Done(whole) => Ok(Answered::Whole(whole, headers)),
         Read::Held(translator) => {
-            let works = call.works(worker, &record.request_id);
+            let works = call.works(worker, record);
             let rounds = call.rounds(worker, &record.request_id);
             let held = Held { translator, works, rounds, provider: Arc::clone(provider) };
             Ok(Answered::Held(Box::new(held), headers))
@@ -294,9 +313,10 @@ async fn ask(
     let limits = Limits { connect: worker.config.connect_timeout, answer: worker.config.upstream_timeout };
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
+    let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
     let sent = match &call.way {
-        Way::Converted(_) => endpoint.send_since(began, body, stream, limits).await,
-        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, limits).await,
+        Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
+        Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
     };
     let resent = sent.as_ref().map_or_else(|fault| fault.resent, |answer| answer.retried);
     if resent {

@@ -1,65 +1,164 @@
 //! Who may come in.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use sha2::{Digest as _, Sha256};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
+use super::budgets::{Account, Standing};
 use super::reply::Refusal;
-use crate::config::Secret;
+use crate::config::{AK, ANONYMOUS, Allowed, Config, Digest, Model};
+use crate::observe::Metrics;
+use crate::observe::cost::{Payer, Purse};
+use crate::store::spent::Spent;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
-/// The inbound key, as its digest: comparing digests of equal length tells neither where
-/// two keys differ nor how long the right one is.
+/// The inbound keys: `ak` and those of `keys`, as their digests. Comparing digests of equal length
+/// tells neither where two keys differ nor how long the right one is.
 #[derive(Clone)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct Keys {
+    all: Arc<[(Digest, Inbound)]>,
+    /// Where there are no keys.
+    anybody: Inbound,
+}
 
-impl Key {
-    pub(super) fn new(ak: &Secret) -> Self {
-        Self(Sha256::digest(ak.expose().as_bytes()).into())
-    }
-
+/// Whose a request is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inbound {
+    /// The key's name; none: no key is asked for.
+    pub(super) name: Option<Arc<str>>,
     /// Stands for the key where it must not be told.
-    pub(super) fn digest(&self) -> &[u8; 32] {
-        &self.0
+    pub(super) digest: Option<Digest>,
+    /// Counts what it asks and spends.
+    pub(super) payer: Option<Arc<Payer>>,
+    /// What it may spend; none: nobody notes that.
+    account: Option<Arc<Account>>,
+    models: Allowed,
+}
+
+impl Keys {
+    /// `spent` is where it is noted what each spends; none: nowhere.
+    pub(super) fn new(config: &Config, metrics: &Metrics, spent: Option<&Spent>) -> Self {
+        let spent = spent.filter(|_| config.budgets.is_some());
+        let per_day = config.budgets.as_ref().and_then(|budgets| budgets.per_day);
+        let inbound = |name: &Arc<str>, digest: Option<Digest>, models: &Allowed, budget: Option<u128>| {
+            let account = spent.map(|spent| Arc::new(Account::new(name, spent, budget.or(per_day))));
+            let purse = account.clone().map(|account| account as Arc<dyn Purse>);
+            Inbound {
+                name: digest.map(|_| Arc::clone(name)),
+                digest,
+                payer: Some(Arc::new(Payer { meter: metrics.key(name), purse })),
+                account,
+                models: models.clone(),
+            }
+        };
+        let everything = Allowed::default();
+        let ak = config.ak.as_ref().map(|ak| Digest::of(ak.expose().as_bytes()));
+        let ak = ak.map(|digest| (digest, inbound(&AK.into(), Some(digest), &everything, None)));
+        let more = config
+            .keys
+            .iter()
+            .map(|key| (key.digest, inbound(&key.name, Some(key.digest), &key.models, key.budget)));
+        let all: Arc<[_]> = ak.into_iter().chain(more).collect();
+        let nobody = all.is_empty().then(|| inbound(&ANONYMOUS.into(), None, &everything, None));
+        Self { all, anybody: nobody.unwrap_or_default() }
     }
 
-    /// Claude Code sends both headers when both of its variables are set, and only one of
-    /// them is ours: either is enough.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let mut right = Choice::from(0);
-        for value in headers.get_all(AUTHORIZATION) {
-            if let Some(token) = bearer(value.as_bytes()) {
-                right |= self.matches(token);
+    /// How each key stands today, in the order of the file; empty where nobody notes what is spent.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let all = self.all.iter().map(|(_, inbound)| inbound).chain([&self.anybody]);
+        all.filter_map(|inbound| Some(inbound.account.as_ref()?.standing())).collect()
+    }
+
+    /// Whose key came. Claude Code sends both headers when both of its variables are set, and only
+    /// one of them is ours: either is enough. Of two that are ours the first in `Authorization`
+    /// counts.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<&Inbound, Refusal> {
+        if self.all.is_empty() {
+            return Ok(&self.anybody);
+        }
+        let tokens = headers.get_all(AUTHORIZATION).filter_map(|value| bearer(value.as_bytes()));
+        let plain = headers.get_all("x-api-key").map(|value| value.as_bytes().trim_ascii());
+        self.find(tokens.chain(plain)).ok_or_else(refused)
+    }
+
+    /// Whose key the first of these is that is one of ours.
+    pub(super) fn find<'k>(&self, candidates: impl Iterator<Item = &'k [u8]>) -> Option<&Inbound> {
+        // The number of the key, from 1. Each is compared with each, found or not.
+        let mut found = 0u32;
+        for candidate in candidates {
+            let candidate: [u8; 32] = Sha256::digest(candidate).into();
+            for (number, (digest, _)) in (1..).zip(&*self.all) {
+                let is_it = digest.0.ct_eq(&candidate) & found.ct_eq(&0);
+                found.conditional_assign(&number, is_it);
             }
         }
-        for value in headers.get_all("x-api-key") {
-            right |= self.matches(value.as_bytes().trim_ascii());
-        }
-        if right.into() {
+        let found = (found as usize).checked_sub(1).and_then(|at| self.all.get(at));
+        found.map(|(_, inbound)| inbound)
+    }
+
+    /// Whose key this is the digest of; the digest is our own, and no guess.
+    pub(super) fn known(&self, key: &Digest) -> Option<&Inbound> {
+        self.all.iter().find(|(digest, _)| digest == key).map(|(_, inbound)| inbound)
+    }
+
+    /// Nobody is asked for a key: who comes is anybody.
+    pub(super) fn anybody(&self) -> Option<&Inbound> {
+        self.all.is_empty().then_some(&self.anybody)
+    }
+}
+
+impl Inbound {
+    /// It may see what is others': it is `ak`, or there are no keys.
+    pub(super) fn sees_all(&self) -> bool {
+        self.name.as_deref().is_none_or(|name| name == AK)
+    }
+
+    /// Whether this model may be used.
+    pub(super) fn may_use(&self, model: &Model) -> bool {
+        self.models.has(&model.id)
+    }
+
+    /// 429 if it has nothing left to spend today.
+    pub(super) fn check_budget(&self) -> Result<(), Refusal> {
+        let Some(account) = &self.account else { return Ok(()) };
+        account.check().inspect_err(|_| {
+            if let Some(payer) = &self.payer {
+                payer.meter.refuses();
+            }
+        })
+    }
+
+    /// 403 if it may not. `asked` is the name that led to it.
+    pub(super) fn check(&self, model: &Model, asked: &str) -> Result<(), ApiError> {
+        if self.may_use(model) {
             return Ok(());
         }
-        // No word of the header: Claude Code turns a message with "x-api-key" into "please log in".
-        let message = "the key for this proxy is missing or wrong (config key `ak`): send it as `authorization: Bearer KEY`, \
-                       which is what ANTHROPIC_AUTH_TOKEN does";
-        let mut error = ApiError::new(401, ErrorKind::Authentication, message);
-        // Else Claude Code tries the same key for three minutes before it shows this.
+        let key = self.name.as_deref().unwrap_or_default();
+        let id = &model.id;
+        let asked: String = asked.chars().take(128).filter(|c| !c.is_control()).collect();
+        let through = if asked == *id { String::new() } else { format!(" (asked for as `{asked}`)") };
+        let message = format!(
+            "the key `{key}` may not use the model `{id}`{through}: choose another, of those that /v1/models \
+             lists, or ask who runs this proxy (config key `keys[].models`)"
+        );
+        let mut error = ApiError::new(403, ErrorKind::Permission, message);
         error.should_retry = Some(false);
-        Err(error.into())
+        Err(error)
     }
+}
 
-    /// Whether this is the key.
-    pub(super) fn is(&self, candidate: &[u8]) -> bool {
-        self.matches(candidate).into()
-    }
-
-    fn matches(&self, candidate: &[u8]) -> Choice {
-        let digest: [u8; 32] = Sha256::digest(candidate).into();
-        digest.ct_eq(&self.0)
-    }
+fn refused() -> Refusal {
+    // No word of the header: Claude Code turns a message with "x-api-key" into "please log in".
+    let message = "the key for this proxy is missing or wrong (config key `ak`): send it as `authorization: Bearer KEY`, \
+                   which is what ANTHROPIC_AUTH_TOKEN does";
+    let mut error = ApiError::new(401, ErrorKind::Authentication, message);
+    // Else Claude Code tries the same key for three minutes before it shows this.
+    error.should_retry = Some(false);
+    error.into()
 }
 
 /// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -116,23 +215,73 @@ mod tests {
         assert_eq!(at(&mut tally, 11), None);
     }
 
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    use serde_json::json;
 
     use super::*;
 
+    fn keys(ak: Option<&str>, keys: &[(&str, &str, &[&str])]) -> Keys {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(name, key, models)| json!({"name": name, "key": key, "models": models}))
+            .collect();
+        let mut file = json!({"keys": keys, "providers": [{"base_url": "http://h", "api_key": "",
+            "models": [{"id": "glm"}, {"id": "glm-air"}, {"id": "big"}]}]});
+        if keys.is_empty() {
+            file.as_object_mut().unwrap().remove("keys");
+        }
+        if let Some(ak) = ak {
+            file["ak"] = ak.into();
+        }
+        let checked = crate::config::check(&file.to_string(), &|_| Err(std::env::VarError::NotPresent));
+        Keys::new(&checked.config.unwrap(), &Metrics::default(), None)
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn each_key_has_its_name() {
+        let keys = keys(Some("sesame"), &[("alice", "open-a", &["glm*"]), ("bob", "open-b", &["big"])]);
+        let who = |pairs: &[(&'static str, &str)]| {
+            keys.check(&headers(pairs)).ok().map(|inbound| inbound.name.as_deref().unwrap().to_owned())
+        };
+        for (key, name) in [("sesame", AK), ("open-a", "alice"), ("open-b", "bob")] {
+            assert_eq!(who(&[("x-api-key", key)]).as_deref(), Some(name));
+            assert_eq!(who(&[("authorization", &format!("Bearer {key}"))]).as_deref(), Some(name));
+            assert_eq!(
+                who(&[("x-api-key", "left-over"), ("authorization", &format!("Bearer {key}"))]).as_deref(),
+                Some(name)
+            );
+        }
+        assert_eq!(
+            who(&[("x-api-key", "open-a"), ("authorization", "Bearer open-b")]).as_deref(),
+            Some("bob")
+        );
+        assert_eq!(who(&[("x-api-key", "open-c")]), None);
+        assert_eq!(who(&[]), None);
+        assert!(
+            keys.check(&headers(&[("x-api-key", "open-a")]))
+                .is_ok_and(|a| a.digest == Some(Digest::of(b"open-a")))
+        );
+    }
+
+    #[test]
+    fn without_keys_everybody_is_nobody() {
+        let keys = keys(None, &[]);
+        let anybody = keys.check(&headers(&[("x-api-key", "whatever")])).unwrap();
+        assert!(anybody.name.is_none() && anybody.digest.is_none() && anybody.models.is_all());
+    }
+
     #[test]
     fn either_header_is_enough() {
-        let key = Key::new(&Secret::new("sesame"));
-        let ok = |pairs: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(
-                    actix_web::http::header::HeaderName::from_static(name),
-                    HeaderValue::from_str(value).unwrap(),
-                );
-            }
-            key.check(&headers).is_ok()
-        };
+        let keys = keys(Some("sesame"), &[]);
+        let ok = |pairs: &[(&'static str, &str)]| keys.check(&headers(pairs)).is_ok();
         for scheme in ["Bearer", "bearer", "BEARER"] {
             assert!(ok(&[("authorization", &format!("{scheme} sesame"))]), "{scheme}");
         }

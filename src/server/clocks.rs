@@ -56,6 +56,10 @@ pub(super) struct Clocks {
     heard: Option<Instant>,
     /// Last byte to the client.
     sent: Instant,
+    /// When upstream bytes came of which the client has seen nothing yet.
+    since: Option<Instant>,
+    /// From upstream bytes until what was made of them was ready, all together.
+    own: Duration,
     /// Fires no later than the next clock. It is moved only after it fired: while bytes flow,
     /// clocks move on without a touch of the timer.
     timer: Pin<Box<Sleep>>,
@@ -79,13 +83,17 @@ impl Clocks {
             eventful: false,
             heard: None,
             sent: head,
+            since: None,
+            own: Duration::ZERO,
             timer: Box::pin(sleep_until(first)),
         }
     }
 
     /// Upstream bytes came.
     pub(super) fn hear(&mut self) {
-        self.heard = Some(Instant::now());
+        let now = Instant::now();
+        self.heard = Some(now);
+        self.since.get_or_insert(now);
     }
 
     /// An upstream event came.
@@ -93,10 +101,38 @@ impl Clocks {
         self.eventful = true;
     }
 
-    /// Bytes go to the client, now.
-    pub(super) fn send(&mut self) -> Instant {
+    /// Bytes go to the client.
+    pub(super) fn send(&mut self) {
         self.sent = Instant::now();
+        self.count(self.sent);
+    }
+
+    /// When bytes went to the client last.
+    pub(super) fn sent(&self) -> Instant {
         self.sent
+    }
+
+    /// Nothing goes to the client, and more is waited for.
+    pub(super) fn pause(&mut self) {
+        if self.since.is_some() {
+            self.count(Instant::now());
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.own += now.saturating_duration_since(since);
+        }
+    }
+
+    /// What the proxy itself took so far, from upstream bytes until what the client gets for them.
+    pub(super) fn own(&self) -> Duration {
+        self.own
+    }
+
+    /// These clocks take the place of others, which say that it took so much already.
+    pub(super) fn carry(&mut self, own: Duration) {
+        self.own += own;
     }
 
     /// Each clock that runs: when it is due, and what for.
@@ -191,6 +227,23 @@ mod tests {
         clocks.event();
         clocks.send();
         assert_eq!(next(&mut clocks, true, true).await, (5, Due::Settled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_is_not_our_share() {
+        let mut clocks = clocks();
+        for (ends, took) in [(Clocks::send as fn(&mut Clocks), 3), (Clocks::pause, 5), (Clocks::send, 8)] {
+            clocks.hear();
+            tokio::time::advance(S).await;
+            clocks.hear();
+            tokio::time::advance((took - 1) * S).await;
+            ends(&mut clocks);
+            tokio::time::advance(60 * S).await;
+            clocks.send();
+            clocks.pause();
+        }
+        clocks.carry(S);
+        assert_eq!(clocks.own(), 17 * S);
     }
 
     #[tokio::test(start_paused = true)]

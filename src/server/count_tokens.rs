@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::adapt::stand_in;
 use super::app::Worker;
+use super::auth::Inbound;
 use super::media::Media;
 use super::reply::{Refusal, json};
 use super::{intake, models, threads};
@@ -59,20 +60,25 @@ pub(super) async fn count(
     worker: &Worker,
     request: &HttpRequest,
     payload: Payload,
+    request_id: &str,
+    inbound: &Inbound,
 ) -> Result<HttpResponse, Refusal> {
     worker.gate.has_room()?;
     let bytes = intake::read(request, payload, &worker.config, &worker.unfinished).await?;
     let _permit = worker.gate.admit()?;
     let whole = match threads::asked(worker, request.headers()) {
-        Some(threads) => threads::unfold(worker, threads, &bytes).await?,
+        Some(threads) => threads::unfold(worker, threads, &bytes, request_id, inbound).await?,
         None => None,
     };
     let bytes = whole.map_or(bytes, |(whole, _)| whole);
     let config = Arc::clone(&worker.config);
     let media = Arc::clone(&worker.media);
+    let inbound = inbound.clone();
     let count = move |known: &Known| {
         let request = Request::parse_for_count(&bytes)?;
-        let model = config.route(&request.model).ok_or_else(|| models::unknown(&config, &request.model))?;
+        let name = &*request.model;
+        let model = config.route(name).ok_or_else(|| models::unknown(&config, &inbound, name))?;
+        inbound.check(model, name)?;
         let count = |request: &Request<'_>| {
             count_tokens(request, model.profile, &model.spec, known, &mut thread::yield_now)
         };

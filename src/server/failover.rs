@@ -92,11 +92,12 @@ async fn of_one(
 ) -> Result<Answered, Failure> {
     let Upstream { health, .. } = candidate.upstream;
     let (began, limit) = (tokio::time::Instant::now(), worker.config.upstream_timeout);
+    record.own.asks(began.into_std());
     let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
     let mut second: Option<Second> = None;
     let mut kept: Option<Failure> = None;
     let now = Instant::now();
-    let mut turn = health.next_key(now, &tried).unwrap_or_else(|| health.best_key(now));
+    let mut turn = health.next_key(now, &tried, call.session).unwrap_or_else(|| health.best_key(now));
     loop {
         let index = turn.index;
         if !tried.contains(&index) {
@@ -117,7 +118,9 @@ async fn of_one(
             Err(failure) => failure.known_as(candidate.upstream.shown.clone(), record.attempts),
         };
         let (now, luck, sign) = (Instant::now(), worker.ids.luck(), failure.sign);
-        health.fail(index, &sign, now, luck);
+        if let Some(rests) = health.fail(index, &sign, now, luck) {
+            worker.meters.rest_begins(&call.model.provider, rests);
+        }
         let best = match kept.take() {
             // Of two that say the same the newer one.
             Some(earlier) if earlier.sign != sign && !sign.is_of_the_request() => earlier.or(failure),
@@ -135,7 +138,7 @@ async fn of_one(
         tracing::debug!(request_id = %record.request_id, provider = %record.provider, ?sign, ?step, "an attempt failed");
         match step {
             Step::OtherKey => {
-                let Some(next) = health.next_key(now, &tried) else { return Err(best) };
+                let Some(next) = health.next_key(now, &tried, call.session) else { return Err(best) };
                 record.rotate();
                 turn = next;
             }

@@ -18,8 +18,8 @@ use super::work::{Turn, Work};
 use crate::config::Api;
 use crate::convert::CompletedCall;
 use crate::convert::safeguards::{Case, Manner, Reason, Verdict, results};
-use crate::observe::Record;
 use crate::observe::side::Purpose;
+use crate::observe::{Cause, Record};
 use crate::wire::anthropic::{ApiError, ErrorKind, Request};
 
 /// Longest time for one verdict, and from the end of the answer until all are there, if
@@ -54,7 +54,7 @@ pub(super) struct Judge {
     model: String,
     manner: Manner,
     case: Rc<Case>,
-    request_id: String,
+    cause: Cause,
     limit: Duration,
     /// Calls that wait for their turn: which of `found` they are.
     waiting: VecDeque<(usize, CompletedCall)>,
@@ -68,7 +68,7 @@ pub(super) struct Judge {
 
 impl Judge {
     /// None: there is no such model.
-    pub(super) fn new(worker: &Rc<Worker>, case: &Rc<Case>, request_id: &str) -> Option<Self> {
+    pub(super) fn new(worker: &Rc<Worker>, case: &Rc<Case>, cause: Cause) -> Option<Self> {
         let model = worker.config.extras.safeguards_model.clone()?;
         let api = worker.config.model(&model)?.provider.api;
         Some(Self {
@@ -76,7 +76,7 @@ impl Judge {
             model,
             manner: if api == Api::Anthropic { Manner::Passed } else { Manner::Converted },
             case: Rc::clone(case),
-            request_id: request_id.to_owned(),
+            cause,
             limit: LIMIT.min(worker.config.upstream_timeout),
             waiting: VecDeque::new(),
             running: FuturesUnordered::new(),
@@ -110,14 +110,14 @@ impl Judge {
 
     fn question(&self, at: usize, body: Vec<u8>) -> Question {
         let worker = Rc::clone(&self.worker);
-        let (model, case, request_id) = (self.model.clone(), Rc::clone(&self.case), self.request_id.clone());
+        let (model, case, cause) = (self.model.clone(), Rc::clone(&self.case), self.cause.clone());
         let limit = self.limit;
         Box::pin(async move {
-            match side::ask(&worker, Purpose::Safeguards, &model, body, limit, &request_id).await {
+            match side::ask(&worker, Purpose::Safeguards, &model, body, limit, &cause).await {
                 Ok(said) => {
                     let verdict = case.verdict(&said.text, &said.stop_reason);
                     if verdict == Verdict::Unavailable(Reason::Error) {
-                        tracing::warn!(%request_id, %model, stop_reason = %said.stop_reason, "the judge's answer is no verdict");
+                        tracing::warn!(request_id = &*cause.request_id, %model, stop_reason = %said.stop_reason, "the judge's answer is no verdict");
                     }
                     (at, verdict, Some(said))
                 }

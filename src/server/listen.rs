@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
-use super::auth::Key;
+use super::auth::Keys;
+use super::budgets::Standing;
 use super::current::{Current, Newest};
 use super::dashboard::Setup;
 use super::drain::Drain;
@@ -21,8 +23,9 @@ use super::reload::Reload;
 use super::tls::Certificate;
 use crate::config::{self, Config, Finding};
 use crate::observe::Capture;
-use crate::store::OpenError;
+use crate::store::spent::Spent;
 use crate::store::threads::{Limits, Threads};
+use crate::store::{OpenError, Store, StoreError};
 use crate::upstream::health::Health;
 use crate::upstream::retry::Budget;
 use crate::upstream::{TlsError, Transports};
@@ -54,7 +57,10 @@ pub enum BindError {
     Tls(#[from] TlsError),
     /// The file of the threads cannot be used.
     #[error("threads: {0}")]
-    Threads(#[from] OpenError),
+    Threads(#[source] OpenError),
+    /// The file of what was spent cannot be used.
+    #[error("budgets: {0}")]
+    Budgets(#[source] OpenError),
 }
 
 /// The proxy.
@@ -91,11 +97,13 @@ impl Server {
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
         let transports = Transports::new(config.providers(), None)?;
+        let metrics = Arc::default();
+        let (threads, spent) = kept(&config)?;
         let shared = Shared {
             web: web::Setup::new(&config, &transports, None)?,
             transports,
             certificate: config.tls.as_deref().map(Certificate::new),
-            key: config.ak.as_ref().map(Key::new),
+            keys: Keys::new(&config, &metrics, spent.as_ref()),
             failures: Arc::default(),
             gate: Gate::new(config.max_concurrent_requests),
             unfinished: Unfinished::default(),
@@ -103,12 +111,13 @@ impl Server {
             counting: Arc::default(),
             media: Arc::default(),
             capture: None,
-            metrics: Arc::default(),
+            metrics,
             health: Arc::default(),
             budget: Budget::default(),
             desk: Arc::default(),
             findings: Arc::new([]),
-            threads: config.extras.threads.as_ref().map(threads).transpose()?,
+            spent,
+            threads,
             config: Arc::clone(&config),
         };
         shared.desk.heed(&config);
@@ -116,9 +125,24 @@ impl Server {
     }
 }
 
-fn threads(config: &config::Threads) -> Result<Threads, OpenError> {
-    let limits = Limits { max_bytes: config.max_bytes, max_age: config.max_age };
-    Threads::open(&config.path, limits)
+/// What outlives the process: in one file, where both name the same.
+fn kept(config: &Config) -> Result<(Option<Threads>, Option<Spent>), BindError> {
+    let mut store: Option<(&Path, Store)> = None;
+    let mut threads = None;
+    if let Some(config::Threads { path, max_bytes, max_age }) = &config.extras.threads {
+        let limits = Limits { max_bytes: *max_bytes, max_age: *max_age };
+        let opened = Store::open(path).map_err(BindError::Threads)?;
+        threads = Some(Threads::of(opened.clone(), limits));
+        store = Some((path, opened));
+    }
+    let Some(config::Budgets { path, .. }) = &config.budgets else { return Ok((threads, None)) };
+    let store = match store {
+        Some((same, store)) if same == path => store,
+        _ => Store::open(path).map_err(BindError::Budgets)?,
+    };
+    let damaged = |e: StoreError| OpenError::Damaged { path: path.clone(), what: e.to_string() };
+    let spent = Spent::of(store).map_err(damaged).map_err(BindError::Budgets)?;
+    Ok((threads, Some(spent)))
 }
 
 fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -185,7 +209,11 @@ impl Bound {
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
         let Self { config, listener, current, .. } = self;
-        let Shared { drain, certificate, .. } = current.get().1;
+        let Shared { drain, certificate, keys, .. } = current.get().1;
+        for Standing { name, spent, budget } in keys.standings() {
+            let budget = budget.map(tracing::field::display);
+            tracing::info!(key = %name, %spent, budget, "spent so far today");
+        }
         let factory = current.clone();
         let server = front::serve(listener, config.workers.max(1), certificate.as_ref(), move || {
             let newest = Rc::new(Newest::new(factory.clone()));
@@ -216,10 +244,14 @@ impl Bound {
                 Some(()) = stop.recv() => {}
             }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = server => ended,
             // A server that is dropped ends at once. One that is ending already takes no orders.
             () = way_out => Ok(()),
+        };
+        if let Some(spent) = current.get().1.spent {
+            spent.flush().await;
         }
+        ended
     }
 }

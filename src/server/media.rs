@@ -17,8 +17,8 @@ use super::memo::{Finding, Key, Memo};
 use super::vision;
 use crate::config::Extras;
 use crate::convert::stand_in::{Kind, Medium};
-use crate::observe::Record;
 use crate::observe::side::SideCounts;
+use crate::observe::{Cause, Record};
 use crate::pdf;
 
 /// Longest that a request waits for all of it. Claude Code waits 360 s for an answer's head.
@@ -119,7 +119,7 @@ fn hash(parts: &[&str]) -> Key {
 /// long, or there is too much of it.
 pub(super) async fn findings(
     worker: &Rc<Worker>,
-    request_id: &str,
+    cause: &Cause,
     media: &[Medium<'_>],
     record: &mut Record,
 ) -> Vec<Option<Finding>> {
@@ -157,7 +157,7 @@ pub(super) async fn findings(
             async move {
                 let medium = media.get(n)?;
                 let memo = worker.media.memo(medium.kind);
-                Some((key, memo.get(key, async || find(worker, request_id, medium, took).await).await))
+                Some((key, memo.get(key, async || find(worker, cause, medium, took).await).await))
             }
         };
         let mut work = iter(wanted).map(find).buffer_unordered(AT_ONCE);
@@ -172,17 +172,12 @@ pub(super) async fn findings(
     found
 }
 
-async fn find(
-    worker: &Rc<Worker>,
-    request_id: &str,
-    medium: &Medium<'_>,
-    took: &Cell<SideCounts>,
-) -> Finding {
-    let place = medium.place;
+async fn find(worker: &Rc<Worker>, cause: &Cause, medium: &Medium<'_>, took: &Cell<SideCounts>) -> Finding {
+    let (place, request_id) = (medium.place, &*cause.request_id);
     if medium.kind == Kind::Pdf {
         return worker.media.read(medium.data.raw(), request_id, &place.to_string()).await;
     }
-    match vision::describe(worker, request_id, medium, took).await {
+    match vision::describe(worker, cause, medium, took).await {
         Ok(text) => Finding::Text(text.into()),
         Err(why) => {
             tracing::warn!(request_id, %place, error = %why, "an image could not be described");

@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -14,17 +15,22 @@ use super::adapt;
 use super::admit::Permit;
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Prepared};
+use super::auth::Inbound;
 use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
 use super::upstreams::{Candidate, Candidates};
 use super::{dashboard, failover, intake, models, threads};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
-use crate::observe::{Outcome, Record};
+use crate::observe::trace::{TRACEPARENT, TRACESTATE};
+use crate::observe::{Outcome, Record, Trace};
 use crate::upstream::{Crossing, Spare};
 
 /// On the requests of Claude Code's subagents.
 const AGENT: &str = "x-claude-code-agent-id";
+
+/// The session of a request of Claude Code.
+const SESSION: &str = "x-claude-code-session-id";
 
 /// Answers one request; its line is in the log when the answer has been sent, or its client
 /// has left.
@@ -33,14 +39,18 @@ pub(super) async fn messages(
     request: &HttpRequest,
     payload: Payload,
     request_id: &str,
+    inbound: &Inbound,
 ) -> Result<HttpResponse, Refusal> {
     let mut record = Record::new(request_id.to_owned());
+    record.key.clone_from(&inbound.name);
+    record.payer.clone_from(&inbound.payer);
     record.meter = Some(worker.meters.unknown());
     record.live = worker.live();
     let noted = |refusal: Refusal, record: &mut Record| {
         refusal.note(record);
         refusal
     };
+    record.trace = trace(worker, request.headers());
     worker.gate.has_room().map_err(|r| noted(r, &mut record))?;
     let crossing = Crossing::of(request.headers(), request.query_string());
     let delegated = worker.config.extras.safeguards_model.is_some() && request.headers().contains_key(AGENT);
@@ -49,11 +59,14 @@ pub(super) async fn messages(
         seed: worker.ids.random(),
         crossing,
         delegated,
+        session: worker.upstreams.session(|| request.headers().get(SESSION)),
         keeping: OnceCell::new(),
         further: None,
     };
     let Ready { permit, candidates, candidate, prepared, bytes } =
-        prepare(worker, request, payload, &asking, &mut record).await.map_err(|r| noted(r, &mut record))?;
+        prepare(worker, request, payload, inbound, &asking, &mut record)
+            .await
+            .map_err(|r| noted(r, &mut record))?;
     let call = match prepared {
         Prepared::Call(call) => call,
         Prepared::Local(converted) => {
@@ -101,6 +114,12 @@ pub(super) async fn messages(
     Ok(response)
 }
 
+/// Where a request with these headers stands in a trace.
+fn trace(worker: &Worker, headers: &HeaderMap) -> Option<Arc<Trace>> {
+    let all = |name| headers.get_all(name).map(HeaderValue::as_bytes);
+    Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random()).map(Arc::new)
+}
+
 /// A request that was read, admitted, checked and routed, and converted for the first candidate.
 struct Ready<'w> {
     permit: Permit,
@@ -115,11 +134,13 @@ async fn prepare<'w>(
     worker: &'w Rc<Worker>,
     request: &HttpRequest,
     payload: Payload,
+    inbound: &Inbound,
     asking: &Asking<'_>,
     record: &mut Record,
 ) -> Result<Ready<'w>, Refusal> {
     let config = &worker.config;
     let bytes = intake::read(request, payload, config, &worker.unfinished).await?;
+    record.own.arrives();
     let permit = worker.gate.admit()?;
     record.received = bytes.len() as u64;
     if let Some(capture) = &worker.capture {
@@ -130,7 +151,9 @@ async fn prepare<'w>(
     }
     let unfolded = match threads::asked(worker, request.headers()) {
         // Rare, and large.
-        Some(threads) => Box::pin(threads::unfold(worker, threads, &bytes)).await?,
+        Some(threads) => {
+            Box::pin(threads::unfold(worker, threads, &bytes, asking.request_id, inbound)).await?
+        }
         None => None,
     };
     let bytes = match unfolded {
@@ -145,10 +168,13 @@ async fn prepare<'w>(
     let (name, stream) = reading.names(config)?;
     record.model = name.chars().take(128).collect();
     record.stream = stream;
+    let model = config.route(name).ok_or_else(|| models::unknown(config, inbound, name))?;
+    inbound.check(model, name)?;
+    inbound.check_budget()?;
     record.admit(|| dashboard::question(config, &bytes));
-    let model = config.route(name).ok_or_else(|| models::unknown(config, name))?;
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
-    let candidate = candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, name))??;
+    let candidate =
+        candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, inbound, name))??;
     if candidate.stands_in {
         // Its provider rests.
         record.meter = Some(worker.meters.of(model));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{Config, Model, Provider};
 use crate::observe::Metrics;
 use crate::observe::metrics::{Attempt, FaultStage, ModelMeter, ProviderMeter};
+use crate::upstream::health::Rests;
 
 /// What is counted by model and by provider, looked up once for each configuration.
 pub(super) struct Meters {
@@ -46,6 +47,13 @@ impl Meters {
     pub(super) fn fault(&self, provider: &Provider, stage: FaultStage) {
         if let Some(meter) = self.provider(provider) {
             meter.fault(stage);
+        }
+    }
+
+    /// This provider, or one of its keys, begins to rest.
+    pub(super) fn rest_begins(&self, provider: &Provider, who: Rests) {
+        if let Some(meter) = self.provider(provider) {
+            meter.rest_begins(who == Rests::Key);
         }
     }
 

@@ -5,6 +5,7 @@ mod admit;
 mod app;
 mod attempt;
 mod auth;
+mod budgets;
 mod clocks;
 mod connection;
 mod count_tokens;

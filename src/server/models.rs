@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::auth::Inbound;
 use crate::config::{Config, Model};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::json::{write_str, write_u64};
@@ -14,11 +15,11 @@ const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 /// Anthropic's own bounds: 20 by default, 1,000 at most. We list all unless asked otherwise.
 const MOST: usize = 1000;
 
-/// The page that the query asks for.
+/// The page that the query asks for, of the models that the key may use.
 ///
 /// # Errors
 /// 400 for a `limit` that is no number of 1 to 1,000, 404 for an unknown cursor.
-pub(super) fn list(config: &Config, query: &str) -> Result<Vec<u8>, ApiError> {
+pub(super) fn list(config: &Config, inbound: &Inbound, query: &str) -> Result<Vec<u8>, ApiError> {
     let mut limit = MOST;
     let (mut before, mut after) = (None, None);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -34,20 +35,20 @@ pub(super) fn list(config: &Config, query: &str) -> Result<Vec<u8>, ApiError> {
             _ => {}
         }
     }
+    let models = allowed(config, inbound);
     let place = |id: &str, key: &str| {
-        config
-            .models
+        models
             .iter()
             .position(|m| m.id == id)
             .ok_or_else(|| ApiError::invalid_request(format!("{key}: there is no model `{}`", shown(id))))
     };
-    let mut page: &[Arc<Model>] = &config.models;
+    let mut page: &[&Arc<Model>] = &models;
     if let Some(id) = &after {
         page = page.get(place(id, "after_id")? + 1..).unwrap_or_default();
     }
     if let Some(id) = &before {
         let end = place(id, "before_id")?;
-        let skipped = config.models.len() - page.len();
+        let skipped = models.len() - page.len();
         page = page.get(..end.saturating_sub(skipped)).unwrap_or_default();
     }
     let has_more = page.len() > limit;
@@ -84,25 +85,32 @@ pub(super) fn list(config: &Config, query: &str) -> Result<Vec<u8>, ApiError> {
 ///
 /// # Errors
 /// 404 that lists the known ids.
-pub(super) fn one(config: &Config, path: &str) -> Result<Vec<u8>, ApiError> {
+pub(super) fn one(config: &Config, inbound: &Inbound, path: &str) -> Result<Vec<u8>, ApiError> {
     let id = decode(path);
-    let model = config.model(&id).ok_or_else(|| unknown(config, &id))?;
+    let model = config.model(&id).filter(|model| inbound.may_use(model));
+    let model = model.ok_or_else(|| unknown(config, inbound, &id))?;
     let mut out = Vec::with_capacity(256);
     write_model(model, &mut out);
     Ok(out)
 }
 
+/// The models that the key may use, in the order of the file.
+fn allowed<'c>(config: &'c Config, inbound: &Inbound) -> Vec<&'c Arc<Model>> {
+    config.models.iter().filter(|model| inbound.may_use(model)).collect()
+}
+
 /// 404 for a model that nobody serves, with the names that would have worked.
-pub(super) fn unknown(config: &Config, name: &str) -> ApiError {
+pub(super) fn unknown(config: &Config, inbound: &Inbound, name: &str) -> ApiError {
     const SHOWN: usize = 20;
     let mut message = format!("model: `{}` is not configured. Known models: ", shown(name));
-    for (i, model) in config.models.iter().take(SHOWN).enumerate() {
+    let models = allowed(config, inbound);
+    for (i, model) in models.iter().take(SHOWN).enumerate() {
         if i > 0 {
             message.push_str(", ");
         }
         message.push_str(&shown(&model.id));
     }
-    if let Some(more) = config.models.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+    if let Some(more) = models.len().checked_sub(SHOWN).filter(|n| *n > 0) {
         let _ = write!(message, " and {more} more");
     }
     ApiError::new(404, ErrorKind::NotFound, message)

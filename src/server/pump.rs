@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::Instant;
 
 use super::admit::Permit;
 use super::clocks::Due;
 use super::dashboard;
 use super::drain::shutting_down;
 use super::source::{BATCH, Opened, Source, Step};
-use crate::convert::{Progress, Summary};
+use crate::convert::{Summary, Usage};
+use crate::observe::cost::Counts;
 use crate::observe::{Outcome, Record, log};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::sse::PING;
@@ -61,15 +61,15 @@ impl Pump {
             pump.fail(&error, &mut opening);
         }
         pump.opening = opening;
-        pump.progress(Instant::now());
+        pump.progress();
         pump
     }
 
     /// Tells the dashboard how far the answer has come.
-    fn progress(&mut self, now: Instant) {
+    fn progress(&mut self) {
         if let Some(live) = &mut self.record.live {
-            let Progress { tokens, told } = self.source.flow.progress();
-            live.progress(tokens, told, now.into_std());
+            let (used, estimated) = self.source.flow.used();
+            live.progress(used.output_tokens, !estimated, self.source.clocks.sent().into_std());
         }
     }
 
@@ -143,6 +143,7 @@ impl Pump {
     /// What the client gets, for the capture and the count.
     fn show(&mut self, bytes: &Bytes) {
         self.record.sent += bytes.len() as u64;
+        self.record.mark_first_token(bytes);
         if let Some(exchange) = &self.record.capture {
             exchange.client_piece(bytes);
         }
@@ -188,11 +189,22 @@ impl Pump {
     }
 }
 
+/// The tokens of an answer as they are paid.
+pub(super) fn counts(usage: &Usage) -> Counts {
+    Counts {
+        input: usage.input_tokens.saturating_add(usage.cache_creation_input_tokens),
+        cached: usage.cache_read_input_tokens,
+        output: usage.output_tokens,
+    }
+}
+
 /// Notes the answer in the request's line.
 pub(super) fn note(record: &mut Record, summary: &Summary) {
     record.input_tokens = summary.usage.input_tokens;
     record.output_tokens = summary.usage.output_tokens;
     record.cached_tokens = summary.usage.cache_read_input_tokens;
+    record.counts = counts(&summary.usage);
+    record.counts_estimated = summary.usage_estimated;
     record.stop_reason = summary.stop_reason.unwrap_or("");
     for token in summary.losses.tokens() {
         record.warn(token);
@@ -204,9 +216,12 @@ impl Drop for Pump {
         if self.broken || std::thread::panicking() {
             return;
         }
+        self.record.own.answered(self.source.clocks.own());
         let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
         dashboard::answered(&self.source.worker.config, &mut self.record, || summary.preview.clone());
+        let (used, estimated) = self.source.flow.used();
+        (self.record.counts, self.record.counts_estimated) = (counts(&used), estimated);
         let max = self.source.worker.config.log_stream_text_preview_chars;
         let blot = |text: &mut String| self.source.blot(text);
         log::body(max, &self.record.request_id, "stream preview", summary.preview.as_bytes(), blot);
@@ -237,13 +252,16 @@ impl MessageBody for Pump {
         }
         let next = match scratch.chunk() {
             Some(bytes) => {
-                let now = this.source.clocks.send();
-                this.progress(now);
+                this.source.clocks.send();
+                this.progress();
                 this.show(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }
             None if this.over => Poll::Ready(None),
-            None => Poll::Pending,
+            None => {
+                this.source.clocks.pause();
+                Poll::Pending
+            }
         };
         worker.scratch.replace(scratch);
         next

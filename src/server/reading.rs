@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::app::Worker;
 use crate::config::{Api, Config};
-use crate::wire::anthropic::{ApiError, KnownTools, Outline, Request};
+use crate::upstream::Session;
+use crate::wire::anthropic::{ApiError, KnownTools, Outline, Request, metadata};
 use crate::wire::json::utf8;
 
 /// A body, and what was read of it so far.
@@ -42,6 +43,13 @@ impl<'r> Reading<'r> {
     /// As it came.
     pub(super) fn text(&self) -> &'r str {
         utf8(self.bytes).unwrap_or_default()
+    }
+
+    /// The session that it names itself, as far as it was read.
+    pub(super) fn session(&self) -> Option<Session> {
+        let of_request = self.request.as_ref().and_then(|request| request.metadata);
+        let metadata = of_request.or(self.outline.as_ref().and_then(|outline| outline.metadata))?;
+        metadata::session(metadata).map(|id| Session::of(id.as_bytes()))
     }
 
     /// All of it, checked as a conversion needs it.

@@ -17,8 +17,9 @@ use super::pump::note;
 use super::reading::Reading;
 use super::upstreams::Candidates;
 use crate::convert::{self, WholeAnswer};
+use crate::observe::cost::Amount;
 use crate::observe::side::{Purpose, Side, SideCounts};
-use crate::observe::{Outcome, Record};
+use crate::observe::{Cause, Outcome, Record};
 use crate::upstream::Crossing;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -36,8 +37,8 @@ pub(super) struct Said {
 /// Asks model `id` of the configuration with a Messages request that is not streamed, with keys,
 /// second attempts and fallbacks as any request. Dropped, the question is taken back.
 ///
-/// It has a line of its own in the log, with `request_id`, the one that it is asked for, and is
-/// counted apart from what clients ask.
+/// It has a line of its own in the log, with the `request_id` of its cause, the request that it is
+/// asked for, and is counted apart from what clients ask.
 ///
 /// # Errors
 /// As a client would be told; 504 when `limit` is over.
@@ -47,9 +48,10 @@ pub(super) async fn ask(
     id: &str,
     body: Vec<u8>,
     limit: Duration,
-    request_id: &str,
+    cause: &Cause,
 ) -> Result<Said, ApiError> {
-    let mut record = Record::new(request_id.to_owned());
+    let mut record = Record::new(cause.request_id.to_string());
+    record.trace = cause.trace.as_ref().map(|trace| Arc::new(trace.child(worker.ids.random())));
     record.side = Some(Side { purpose, metrics: Arc::clone(&worker.metrics) });
     id.clone_into(&mut record.model);
     record.received = body.len() as u64;
@@ -83,6 +85,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         seed: worker.ids.random(),
         crossing: Crossing::default(),
         delegated: false,
+        session: None,
         keeping: OnceCell::new(),
         further: None,
     };
@@ -107,7 +110,7 @@ async fn asked(worker: &Rc<Worker>, id: &str, bytes: Bytes, record: &mut Record)
         let message = format!("model `{}` was asked about an image, and takes none", record.remote);
         return Err(ApiError::bad_gateway(message));
     }
-    read(&answer)
+    read(&answer, record.cost())
 }
 
 #[derive(Deserialize)]
@@ -125,7 +128,7 @@ struct Block<'a> {
     text: Cow<'a, str>,
 }
 
-fn read(answer: &WholeAnswer) -> Result<Said, ApiError> {
+fn read(answer: &WholeAnswer, cost: Option<Amount>) -> Result<Said, ApiError> {
     let message: Message<'_> = serde_json::from_slice(&answer.body)
         .map_err(|e| ApiError::bad_gateway(format!("an answer that cannot be read: {e}")))?;
     let texts = message.content.iter().filter(|block| block.r#type == "text");
@@ -139,6 +142,7 @@ fn read(answer: &WholeAnswer) -> Result<Said, ApiError> {
                 + usage.cache_read_input_tokens
                 + usage.cache_creation_input_tokens,
             output_tokens: usage.output_tokens,
+            cost,
         },
     })
 }

@@ -91,7 +91,7 @@ impl Source {
                     Ok(Step::Over) => return Poll::Ready(Ok(None)),
                     Ok(_) if self.flow.started() => return Poll::Ready(Ok(None)),
                     Ok(Step::Batch) => continue,
-                    Ok(Step::Waiting) => {}
+                    Ok(Step::Waiting) => self.clocks.pause(),
                     Err(error) if self.flow.started() => return Poll::Ready(Ok(Some(error))),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
@@ -160,6 +160,7 @@ impl Source {
         };
         let Opened { mut source, events, broken } = *opened;
         source.rounds = self.rounds.take();
+        source.clocks.carry(self.clocks.own());
         *self = source;
         out.extend_from_slice(&events);
         broken.map_or(Ok(()), Err)

@@ -168,7 +168,7 @@ fn r17_a_panic_in_a_stream_costs_one_request() {
     let metrics = proxy.ask("GET /metrics HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n");
     for line in [
         "claude_proxy_panics_total 3",
-        "claude_proxy_requests_total{model=\"m\",provider=\"127.0.0.1\",status=\"200\",outcome=\"panicked\"} 3",
+        "claude_proxy_requests_total{model=\"m\",provider=\"127.0.0.1\",status=\"200\",outcome=\"panicked\",stop_reason=\"none\"} 3",
         "claude_proxy_streams_in_flight{model=\"m\",provider=\"127.0.0.1\"} 0",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");

@@ -18,6 +18,7 @@ use actix_web::web;
 use bytes::Bytes;
 
 use super::app::Worker;
+use super::auth::Inbound;
 use super::models;
 use super::work::{Turn, Work};
 use crate::config::Api;
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Keeping {
     threads: Threads,
     metrics: Arc<Metrics>,
+    request_id: Arc<str>,
     /// Without the answer.
     turn: NewTurn,
 }
@@ -48,11 +50,14 @@ pub(super) async fn unfold(
     worker: &Worker,
     threads: &Threads,
     bytes: &Bytes,
+    request_id: &str,
+    inbound: &Inbound,
 ) -> Result<Option<(Bytes, Keeping)>, ApiError> {
     let previous = {
         let Some(threaded) = Threaded::read(bytes)? else { return Ok(None) };
         let name = &*threaded.model;
-        let model = worker.config.route(name).ok_or_else(|| models::unknown(&worker.config, name))?;
+        let model =
+            worker.config.route(name).ok_or_else(|| models::unknown(&worker.config, inbound, name))?;
         if model.provider.api == Api::Anthropic {
             return Ok(None);
         }
@@ -64,10 +69,12 @@ pub(super) async fn unfold(
     if threads.is_failing() {
         return Err(unsupported("the database of this proxy cannot be written now"));
     }
-    let owner = threads.owner(worker.key.as_ref().map(|key| key.digest().as_slice()));
+    let owner = threads.owner(inbound.digest.as_ref().map(|digest| digest.0.as_slice()));
     let max = worker.config.max_body_bytes;
     let (reading, bytes) = (threads.clone(), bytes.clone());
-    let unfolded = web::block(move || read(&reading, owner, previous.as_deref(), &bytes, max)).await;
+    let request_id: Arc<str> = request_id.into();
+    let id = Arc::clone(&request_id);
+    let unfolded = web::block(move || read(&reading, owner, previous.as_deref(), &bytes, (max, &id))).await;
     let unfolded = unfolded.map_err(|_| {
         ApiError::new(500, ErrorKind::Api, "internal error while reading a thread: please report it")
     })?;
@@ -77,7 +84,7 @@ pub(super) async fn unfold(
         }
     })?;
     let (threads, metrics) = (threads.clone(), Arc::clone(&worker.metrics));
-    Ok(Some((whole, Keeping { threads, metrics, turn })))
+    Ok(Some((whole, Keeping { threads, metrics, request_id, turn })))
 }
 
 /// The threads that are kept, if the request may be about one.
@@ -95,7 +102,7 @@ fn read(
     owner: Owner,
     previous: Option<&str>,
     bytes: &[u8],
-    max: usize,
+    (max, request_id): (usize, &str),
 ) -> Result<(Bytes, NewTurn), ApiError> {
     let gone = || ApiError::new(500, ErrorKind::Api, "internal error: the request has changed");
     let threaded = Threaded::read(bytes)?.ok_or_else(gone)?;
@@ -104,7 +111,8 @@ fn read(
         None => (None, None),
         Some(id) => {
             let room = max.saturating_sub(bytes.len());
-            let history = threads.history(owner, id, room).map_err(|missing| told(&missing, max))?;
+            let history =
+                threads.history(owner, id, room).map_err(|missing| told(&missing, max, request_id))?;
             let History { at, inherited: Inherited { system, tools }, messages, thread_bytes } = history;
             held = thread_bytes;
             (Some(at), Some(Known { system, tools, messages }))
@@ -130,7 +138,7 @@ fn read(
     Ok((whole.into(), turn))
 }
 
-fn told(missing: &Missing, max: usize) -> ApiError {
+fn told(missing: &Missing, max: usize, request_id: &str) -> ApiError {
     match missing {
         Missing::Unknown => {
             let message = "thread: there is no conversation for `previous_message_id`, or not any more; send the full \
@@ -145,7 +153,7 @@ fn told(missing: &Missing, max: usize) -> ApiError {
             ApiError::new(413, ErrorKind::RequestTooLarge, message)
         }
         Missing::Store(error) => {
-            tracing::error!(%error, "a thread could not be read");
+            tracing::error!(request_id, %error, "a thread could not be read");
             unsupported("the conversation could not be read from this proxy's database")
         }
     }
@@ -175,7 +183,7 @@ impl Keeping {
         };
         self.metrics.thread(if kept.is_ok() { "kept" } else { "failed" });
         kept.map_err(|error| {
-            tracing::error!(%error, "a turn of a thread could not be kept");
+            tracing::error!(request_id = &*self.request_id, %error, "a turn of a thread could not be kept");
             let mut error = unsupported("the answer could not be kept");
             // Not the client's fault, and a second attempt would cost a second answer.
             (error.status, error.kind, error.should_retry) = (500, ErrorKind::Api, Some(false));

@@ -9,7 +9,7 @@ use actix_web::http::header::HeaderValue;
 use super::app::Shared;
 use crate::config::{Model, Provider};
 use crate::upstream::health::{Lease, ProviderHealth, Rest};
-use crate::upstream::{Client, Endpoint, Fault};
+use crate::upstream::{Client, Endpoint, Fault, Session};
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
 /// One provider.
@@ -61,6 +61,13 @@ impl Upstreams {
     /// One of them at least has a chance to answer. True without any: then that is no reason.
     pub(super) fn are_usable(&self, now: Instant) -> bool {
         self.0.is_empty() || self.0.iter().any(|u| u.health.is_usable(now))
+    }
+
+    /// The session of the id that `id` looks up, if any provider has several keys to choose from.
+    pub(super) fn session<'h>(&self, id: impl FnOnce() -> Option<&'h HeaderValue>) -> Option<Session> {
+        let choice = self.0.iter().any(|u| u.endpoints.len() > 1);
+        let id = choice.then(id).flatten().filter(|id| !id.is_empty())?;
+        Some(Session::of(id.as_bytes()))
     }
 
     /// The model that answers already.

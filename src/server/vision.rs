@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::app::Worker;
 use super::side::ask;
 use crate::convert::stand_in::Medium;
+use crate::observe::Cause;
 use crate::observe::side::{Purpose, SideCounts};
 use crate::wire::json::write_str;
 
@@ -39,12 +40,12 @@ const LIMIT: Duration = Duration::from_secs(45);
 /// Why there is no description, in words.
 pub(super) async fn describe(
     worker: &Rc<Worker>,
-    request_id: &str,
+    cause: &Cause,
     medium: &Medium<'_>,
     took: &Cell<SideCounts>,
 ) -> Result<String, String> {
     let model = worker.config.extras.vision_model.as_deref().ok_or("no model is set for that")?;
-    let asked = ask(worker, Purpose::Vision, model, body(model, medium), LIMIT, request_id).await;
+    let asked = ask(worker, Purpose::Vision, model, body(model, medium), LIMIT, cause).await;
     let said = asked.map_err(|e| e.message)?;
     let mut counts = took.get();
     counts.add(said.counts);

@@ -145,13 +145,17 @@ pub(super) async fn read(
     super::tests::trip(&head);
     if form == Form::Whole {
         let whole = coming.rest(head).await?;
+        let here = Instant::now();
         show(worker, provider, record, "upstream answer", &whole);
         let out = Spare::with_capacity(whole.len() + ROOM).into_vec();
         if context.holds.any() {
             let held = convert::response_held(out, &whole, context)?;
+            record.own.answered(here.elapsed());
             return Ok(Read::Held(Box::new(held)));
         }
-        return convert::response_into(out, &whole, context).map(Read::Done);
+        let answer = convert::response_into(out, &whole, context)?;
+        record.own.answered(here.elapsed());
+        return Ok(Read::Done(answer));
     }
 
     // Rare, and large.
@@ -196,10 +200,14 @@ async fn fold(
     if end == UpstreamEnd::DoneMarker {
         coming.body.linger();
     }
+    let here = Instant::now();
     if holds {
-        return Ok(Read::Held(Box::new(fold.close(end)?)));
+        let held = fold.close(end)?;
+        record.own.answered(here.elapsed());
+        return Ok(Read::Held(Box::new(held)));
     }
     let whole = fold.finish(end)?;
+    record.own.answered(here.elapsed());
     show(worker, provider, record, "answer", &whole.body);
     Ok(Read::Done(whole))
 }
@@ -221,7 +229,9 @@ pub(super) async fn pass(
     record.mark_first_byte();
     native::check_form(Form::of(&coming.content_type, &head).unwrap_or(Form::Whole), &provider.name)?;
     let whole = coming.rest(head.freeze()).await?;
+    let here = Instant::now();
     show(worker, provider, record, "upstream answer", &whole);
     let summary = native::answer(&whole, &provider.name)?;
+    record.own.answered(here.elapsed());
     Ok(Read::Done(WholeAnswer { body: whole.into(), summary, recorded: None }))
 }

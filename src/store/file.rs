@@ -8,7 +8,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError};
 
 use super::slot::{Open, Slot};
-use super::writer::{Upkeep, Writer};
+use super::writer::Writer;
 use super::{OpenError, Result, StoreError};
 
 /// Version of what is written; a file with a higher one is not opened.
@@ -30,12 +30,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes it, for its owner only (mode 0600). `upkeep` is done by the
-    /// writing thread after writes, and once in a while without.
+    /// Opens the file, or makes it, for its owner only (mode 0600).
     ///
     /// # Errors
     /// It cannot be opened, is open elsewhere, damaged, or not ours.
-    pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Self, OpenError> {
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
         let there = path.try_exists().map_err(|e| OpenError::Io { path: path.to_owned(), error: e })?;
         let db = if there {
             let db = builder().create(path).map_err(|e| refused(path, e))?;
@@ -50,11 +49,11 @@ impl Store {
             check(&db, &again)?;
             Ok(db)
         };
-        Self::over(db, Box::new(open), upkeep).map_err(|e| damaged(path, e))
+        Self::over(db, Box::new(open)).map_err(|e| damaged(path, e))
     }
 
     /// Over a database that [`check`] has seen.
-    fn over(db: Database, open: Open, upkeep: Upkeep) -> Result<Self> {
+    fn over(db: Database, open: Open) -> Result<Self> {
         let salt = {
             let meta = db.begin_read()?.open_table(META)?;
             let salt = meta.get_owned("salt")?;
@@ -62,7 +61,7 @@ impl Store {
             salt.ok_or_else(|| StoreError::new("it has no salt"))?
         };
         let slot = Arc::new(Slot::new(db, open));
-        let writer = Writer::start(Arc::clone(&slot), upkeep).map_err(StoreError::new)?;
+        let writer = Writer::start(Arc::clone(&slot)).map_err(StoreError::new)?;
         Ok(Self { slot, writer, salt })
     }
 
@@ -73,10 +72,7 @@ impl Store {
 
     /// Over a backend of a test's own.
     #[cfg(test)]
-    pub(super) fn over_backend(
-        backend: impl redb::StorageBackend + Clone,
-        upkeep: Upkeep,
-    ) -> Result<Self, OpenError> {
+    pub(super) fn over_backend(backend: impl redb::StorageBackend + Clone) -> Result<Self, OpenError> {
         let path = std::path::PathBuf::from("test");
         let new = backend.len().unwrap() == 0;
         let again = path.clone();
@@ -86,7 +82,7 @@ impl Store {
             found(&db).map_err(|e| damaged(&path, e))?;
         }
         check(&db, &path)?;
-        Self::over(db, Box::new(open), upkeep).map_err(|e| damaged(&path, e))
+        Self::over(db, Box::new(open)).map_err(|e| damaged(&path, e))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod file;
 mod slot;
+pub mod spent;
 pub mod threads;
 mod writer;
 

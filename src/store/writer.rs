@@ -28,9 +28,12 @@ pub(super) type Upkeep = Box<dyn FnMut(&Database) -> Result<()> + Send>;
 /// Tells whether a write is on disk. An error of the channel: it is not known.
 pub type Written = oneshot::Receiver<Result<(), StoreError>>;
 
+/// Told what became of a write, by the thread that did it.
+pub(super) type Done = Box<dyn FnOnce(Result<()>) + Send>;
+
 struct Job {
     write: Write,
-    done: oneshot::Sender<Result<()>>,
+    done: Done,
 }
 
 /// When the last write failed, in ms since the thread began, plus 1; 0: it did not.
@@ -62,6 +65,7 @@ pub(super) struct Writer(Arc<Inner>);
 
 struct Inner {
     failing: Arc<Failing>,
+    upkeep: Arc<Mutex<Vec<Upkeep>>>,
     jobs: Mutex<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -85,14 +89,16 @@ impl Drop for Inner {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(slot: Arc<Slot>, upkeep: Upkeep) -> std::io::Result<Self> {
+    pub(super) fn start(slot: Arc<Slot>) -> std::io::Result<Self> {
         let (jobs, coming) = channel();
         let failing = Arc::new(Failing { began: Instant::now(), last: AtomicU64::new(0) });
         let noted = Arc::clone(&failing);
+        let upkeep = Arc::new(Mutex::new(Vec::new()));
+        let due = Arc::clone(&upkeep);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(&slot, &coming, &noted, upkeep))?;
-        let inner = Inner { failing, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
+            .spawn(move || run(&slot, &coming, &noted, &due))?;
+        let inner = Inner { failing, upkeep, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -101,18 +107,28 @@ impl Writer {
         self.0.failing.is_recent()
     }
 
+    /// From now on this is done after writes, and once in a while without.
+    pub(super) fn keep_up(&self, upkeep: Upkeep) {
+        self.0.upkeep.lock().unwrap_or_else(PoisonError::into_inner).push(upkeep);
+    }
+
     /// Has it written. Never waits; dropping what it gives does not take the write back.
     pub(super) fn write(&self, write: Write) -> Written {
         let (done, written) = oneshot::channel();
+        // Who asked may have left. Without a thread the channel tells.
+        self.write_then(write, Box::new(move |written| drop(done.send(written))));
+        written
+    }
+
+    /// Has it written, and tells `done`. Never waits; without a thread nobody is told.
+    pub(super) fn write_then(&self, write: Write, done: Done) {
         if let Some(jobs) = &*self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
-            // Without a thread the channel tells.
             drop(jobs.send(Job { write, done }));
         }
-        written
     }
 }
 
-fn run(slot: &Slot, coming: &Receiver<Job>, failing: &Failing, mut upkeep: Upkeep) {
+fn run(slot: &Slot, coming: &Receiver<Job>, failing: &Failing, upkeep: &Mutex<Vec<Upkeep>>) {
     loop {
         match coming.recv_timeout(LOOK) {
             Ok(first) => {
@@ -128,8 +144,10 @@ fn run(slot: &Slot, coming: &Receiver<Job>, failing: &Failing, mut upkeep: Upkee
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if let Err(error) = slot.get().and_then(|db| upkeep(&db)) {
-            tracing::warn!(%error, "old threads could not be removed");
+        for upkeep in &mut *upkeep.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Err(error) = slot.get().and_then(|db| upkeep(&db)) {
+                tracing::warn!(%error, "old threads could not be removed");
+            }
         }
     }
 }
@@ -140,8 +158,7 @@ fn write(slot: &Slot, mut jobs: Vec<Job>, failing: &Failing) {
     if written.is_ok() || jobs.len() == 1 {
         let mut written = Some(written);
         for job in jobs {
-            // Who asked may have left.
-            drop(job.done.send(written.take().unwrap_or(Ok(()))));
+            (job.done)(written.take().unwrap_or(Ok(())));
         }
         return;
     }
@@ -149,7 +166,7 @@ fn write(slot: &Slot, mut jobs: Vec<Job>, failing: &Failing) {
     for mut job in jobs {
         let written = together(slot, std::iter::once(&mut job.write));
         failing.note(written.is_err());
-        drop(job.done.send(written));
+        (job.done)(written);
     }
 }
 

@@ -20,6 +20,7 @@ use super::crossing::Crossing;
 use super::dial::{PROGRESS, Progress};
 use super::fault::{Cause, Fault, ProxyFault, Retry, Stage};
 use crate::config::{Provider, Secret};
+use crate::observe::trace::{Hop, TRACEPARENT, TRACESTATE};
 
 /// `retry-after` in milliseconds.
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -120,10 +121,11 @@ impl Endpoint {
     /// # Errors
     /// Whatever keeps the head from coming; also redirects and compressed answers.
     pub async fn send(&self, body: Bytes, stream: bool, limits: Limits) -> Result<Answer, Fault> {
-        self.send_since(Instant::now(), body, stream, limits).await
+        self.send_since(Instant::now(), body, stream, None, limits).await
     }
 
-    /// As [`Endpoint::send`]; the time until the answer is counted from `began`.
+    /// As [`Endpoint::send`]; the time until the answer is counted from `began`. `hop`: as part of
+    /// a trace.
     ///
     /// # Errors
     /// As [`Endpoint::send`].
@@ -132,11 +134,13 @@ impl Endpoint {
         began: Instant,
         body: Bytes,
         stream: bool,
+        hop: Option<&Hop>,
         limits: Limits,
     ) -> Result<Answer, Fault> {
         let (first, again) =
             if stream { (&self.stream, &self.stream_again) } else { (&self.whole, &self.whole_again) };
-        exchange([first, again], None, &self.name, body, began, limits).await
+        let headers = hop.map(|hop| trace(hop, HeaderMap::new()));
+        exchange([first, again], headers.as_ref(), &self.name, body, began, limits).await
     }
 
     /// Sends a Messages request that passes through, with what else crosses of the client's; else
@@ -150,14 +154,31 @@ impl Endpoint {
         body: Bytes,
         stream: bool,
         crossing: &Crossing,
+        hop: Option<&Hop>,
         limits: Limits,
     ) -> Result<Answer, Fault> {
         let ready = self.beta.as_deref().filter(|_| crossing.beta).unwrap_or(self);
         let (first, again) =
             if stream { (&ready.stream, &ready.stream_again) } else { (&ready.whole, &ready.whole_again) };
-        let headers = crossing.over(first, self.own_version);
+        let mut headers = crossing.over(first, self.own_version);
+        if let Some(hop) = hop {
+            headers = trace(hop, headers);
+        }
         exchange([first, again], Some(&headers), &self.name, body, began, limits).await
     }
+}
+
+/// With what tells the upstream which trace the request belongs to.
+fn trace(hop: &Hop, mut headers: HeaderMap) -> HeaderMap {
+    const PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
+    const STATE: HeaderName = HeaderName::from_static(TRACESTATE);
+    if let Ok(parent) = HeaderValue::try_from(hop.traceparent()) {
+        headers.insert(PARENT, parent);
+        if let Some(state) = HeaderValue::from_str(hop.tracestate()).ok().filter(|state| !state.is_empty()) {
+            headers.insert(STATE, state);
+        }
+    }
+    headers
 }
 
 impl Client {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
+use super::affinity::{Session, short};
 use super::breaker::{Breaker, Entry};
 use super::retry::{Sign, What};
 use crate::config::{Provider, Secret};
@@ -74,12 +75,13 @@ impl Health {
             all.retain(|_, mark| Arc::strong_count(mark) > 1);
         }
         let mark = |key: &Secret| {
-            let digest = Sha256::digest(key.expose().as_bytes()).into();
-            Arc::clone(all.entry(digest).or_insert_with(|| Arc::new(Mark::new(1, self.first_rest))))
+            let digest: [u8; 32] = Sha256::digest(key.expose().as_bytes()).into();
+            let new = || Arc::new(Mark::new(1, self.first_rest));
+            (Arc::clone(all.entry(digest).or_insert_with(new)), short(digest))
         };
-        let keys = provider.keys.iter().map(mark).collect();
+        let (keys, ids) = provider.keys.iter().map(mark).unzip();
         drop(all);
-        ProviderHealth { name: provider.name.clone(), shared, keys }
+        ProviderHealth { name: provider.name.clone(), shared, keys, ids }
     }
 }
 
@@ -90,6 +92,8 @@ pub struct ProviderHealth {
     shared: Arc<Shared>,
     /// In the order of the configuration.
     keys: Vec<Arc<Mark>>,
+    /// What sessions know each of them by.
+    ids: Vec<u64>,
 }
 
 /// A rest. The smaller one leaves more hope: a limit passes, a refused key seldom gets better.
@@ -121,6 +125,15 @@ pub struct KeyState {
     pub until: Option<Instant>,
     /// Its rest is over, and it is not known yet whether that helped.
     pub probing: bool,
+}
+
+/// Who begins to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rests {
+    /// The provider, after faults in a row.
+    Provider,
+    /// One of its keys, which was refused.
+    Key,
 }
 
 /// A request is under way, perhaps the one that finds out whether a rest is over. Dropping it
@@ -195,15 +208,22 @@ impl ProviderHealth {
         !self.is_resting(now) && self.keys.iter().any(|key| !key.rest(now).refused)
     }
 
-    /// The next key in turn that does not rest and is none of `tried`.
-    pub fn next_key(&self, now: Instant, tried: &[usize]) -> Option<Turn> {
-        let count = self.keys.len();
-        let from = if count > 1 { self.shared.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        (0..count).map(|n| from.wrapping_add(n) % count).filter(|at| !tried.contains(at)).find_map(|index| {
-            let key = self.keys.get(index)?;
+    /// The key that the session likes best of those that do not rest and are none of `tried`;
+    /// without a session the next one in turn.
+    pub fn next_key(&self, now: Instant, tried: &[usize], session: Option<Session>) -> Option<Turn> {
+        let take = |index: usize| {
+            let key = self.keys.get(index).filter(|_| !tried.contains(&index))?;
             let lease = key.enter(now, || Probe::Key(Arc::clone(key)))?;
             Some(Turn { index, _lease: lease })
-        })
+        };
+        match (self.keys.len(), session) {
+            (0 | 1, _) => take(0),
+            (_, Some(session)) => session.order(self.ids.iter().copied()).into_iter().find_map(take),
+            (count, None) => {
+                let from = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+                (0..count).map(|n| from.wrapping_add(n) % count).find_map(take)
+            }
+        }
     }
 
     /// The key that is likeliest to work when all of them rest.
@@ -225,34 +245,34 @@ impl ProviderHealth {
         }
     }
 
-    /// An attempt with that key failed. `luck` is a random number from 0 to 1.
-    pub fn fail(&self, index: usize, sign: &Sign, now: Instant, luck: f64) {
+    /// An attempt with that key failed. `luck` is a random number from 0 to 1. Gives who begins to
+    /// rest for it.
+    pub fn fail(&self, index: usize, sign: &Sign, now: Instant, luck: f64) -> Option<Rests> {
         let name = &self.name;
         if sign.is_of_the_provider() {
-            if let Some(rest) = self.shared.provider.fail(now, None, luck) {
-                let seconds = rest.as_secs_f32();
-                tracing::warn!(provider = %name, seconds, "the provider keeps failing and rests");
-            }
-            return;
+            let rest = self.shared.provider.fail(now, None, luck)?;
+            let seconds = rest.as_secs_f32();
+            tracing::warn!(provider = %name, seconds, "the provider keeps failing and rests");
+            return Some(Rests::Provider);
         }
         if sign.what == What::Unsendable {
-            return;
+            return None;
         }
         // Whatever it says, it is there.
         self.shared.provider.succeed();
-        let Some(key) = self.keys.get(index) else { return };
-        let What::Refused(status) = sign.what else { return };
+        let key = self.keys.get(index)?;
+        let What::Refused(status) = sign.what else { return None };
         if !sign.is_of_the_key() {
             key.succeed();
-            return;
+            return None;
         }
         key.limited.store(status == 429, Ordering::Relaxed);
         let told = sign.retry_after.filter(|_| status == 429);
-        if let Some(rest) = key.fail(now, told, luck) {
-            // By its place: a key is not shown, not even in part.
-            let (key, seconds) = (index + 1, rest.as_secs_f32());
-            tracing::warn!(provider = %name, key, status, seconds, "the key was refused and rests");
-        }
+        let rest = key.fail(now, told, luck)?;
+        // By its place: a key is not shown, not even in part.
+        let (key, seconds) = (index + 1, rest.as_secs_f32());
+        tracing::warn!(provider = %name, key, status, seconds, "the key was refused and rests");
+        Some(Rests::Key)
     }
 }
 
@@ -347,7 +367,7 @@ mod tests {
     }
 
     fn keys_in_turn(health: &ProviderHealth, now: Instant, count: usize) -> Vec<usize> {
-        (0..count).map(|_| health.next_key(now, &[]).unwrap().index).collect()
+        (0..count).map(|_| health.next_key(now, &[], None).unwrap().index).collect()
     }
 
     #[test]
@@ -360,8 +380,8 @@ mod tests {
         );
         assert_eq!(keys_in_turn(&one, now, 2), [0, 1]);
         assert_eq!(keys_in_turn(&other, now, 3), [2, 0, 1]);
-        assert_eq!(one.next_key(now, &[2, 0]).unwrap().index, 1);
-        assert!(one.next_key(now, &[2, 0, 1]).is_none() && !one.has_other_key(now, &[0, 1, 2]));
+        assert_eq!(one.next_key(now, &[2, 0], None).unwrap().index, 1);
+        assert!(one.next_key(now, &[2, 0, 1], None).is_none() && !one.has_other_key(now, &[0, 1, 2]));
     }
 
     #[test]
@@ -369,15 +389,50 @@ mod tests {
         for status in [401, 402, 403, 429] {
             let health = Health::default().of(&provider("p", "b", &["a", "b"]));
             let now = Instant::now();
-            health.fail(0, &sign(What::Refused(status)), now, 0.0);
+            let refused = sign(What::Refused(status));
+            assert_eq!(health.fail(0, &refused, now, 0.0), Some(Rests::Key));
+            assert_eq!(health.fail(0, &refused, now, 0.0), None, "it rests already");
             assert_eq!(keys_in_turn(&health, now + 29 * S, 3), [1, 1, 1], "{status}");
             assert!(health.enter(now).is_some() && !health.is_resting(now));
             // After the rest one request tries it.
-            let probe = health.next_key(now + 30 * S, &[1]).unwrap();
+            let probe = health.next_key(now + 30 * S, &[1], None).unwrap();
             assert_eq!(probe.index, 0);
-            assert!(health.next_key(now + 31 * S, &[1]).is_none(), "a probe is under way");
+            assert!(health.next_key(now + 31 * S, &[1], None).is_none(), "a probe is under way");
             drop(probe);
-            assert_eq!(health.next_key(now + 31 * S, &[1]).unwrap().index, 0);
+            assert_eq!(health.next_key(now + 31 * S, &[1], None).unwrap().index, 0);
+        }
+    }
+
+    #[test]
+    fn a_session_stays_with_its_key_and_comes_back_to_it() {
+        let keys = ["a", "b", "c"];
+        // Two replicas; the other one has the keys in another order.
+        let here = Health::default().of(&provider("p", "b", &keys));
+        let there = Health::default().of(&provider("q", "d", &["c", "a", "b"]));
+        let now = Instant::now();
+        for n in 0..50 {
+            let session = Some(Session::of(format!("s{n}").as_bytes()));
+            let take = |now, tried: &[usize]| here.next_key(now, tried, session).unwrap().index;
+            let (first, second) = (take(now, &[]), take(now, &[take(now, &[])]));
+            assert!((0..5).all(|_| take(now, &[]) == first) && first != second);
+            let same = there.next_key(now, &[], session).unwrap().index;
+            assert_eq!(keys[first], ["c", "a", "b"][same]);
+            // While it rests the next best, always the same one; then back.
+            let later = now + n * 1000 * S;
+            here.fail(first, &sign(What::Refused(429)), later, 0.0);
+            assert!((0..5).all(|_| take(later, &[]) == second));
+            assert_eq!(take(later + 500 * S, &[]), first);
+            here.succeed(first);
+            assert_eq!(take(later + 500 * S, &[]), first);
+        }
+        // Those that like another key do not notice.
+        let favourite = |n: u8, now| here.next_key(now, &[], Some(Session::of(&[n]))).unwrap().index;
+        let before: Vec<usize> = (0..200).map(|n| favourite(n, now)).collect();
+        let later = now + 100_000 * S;
+        here.fail(1, &sign(What::Refused(401)), later, 0.0);
+        for (n, before) in (0..).zip(before) {
+            let after = favourite(n, later);
+            assert!(if before == 1 { after != 1 } else { after == before });
         }
     }
 
@@ -408,9 +463,10 @@ mod tests {
         ] {
             let health = Health::default().of(&provider("p", "b", &["a"]));
             let now = Instant::now();
-            for _ in 0..5 {
+            for n in 1..=5 {
                 assert!(health.enter(now).is_some() && health.is_usable(now));
-                health.fail(0, &sign(what), now, 0.0);
+                let rests = health.fail(0, &sign(what), now, 0.0);
+                assert_eq!(rests, (n == 5).then_some(Rests::Provider), "{what:?}, {n}");
             }
             assert!(health.enter(now + 29 * S).is_none() && !health.is_usable(now + 29 * S), "{what:?}");
             assert!(health.is_usable(now + 30 * S));
@@ -455,7 +511,7 @@ mod tests {
         let limited = |wait| Sign { retry_after: Some(wait), ..sign(What::Refused(429)) };
         health.fail(0, &limited(60 * S), now, 0.0);
         health.fail(1, &limited(20 * S), now, 0.0);
-        assert!(health.next_key(now, &[]).is_none() && health.enter(now).is_none());
+        assert!(health.next_key(now, &[], None).is_none() && health.enter(now).is_none());
         assert_eq!((health.best_key(now).index, health.rest(now).until), (1, now + 20 * S));
         // Rate limits are no reason to send clients elsewhere, refused keys are.
         assert!(health.is_usable(now));

@@ -6,6 +6,7 @@
 //! awc is not `Send` and panics outside a `LocalSet`: whoever uses this layer runs inside
 //! `actix_rt::System`, with one [`Client`] per worker.
 
+mod affinity;
 mod aside;
 pub mod attempt;
 pub mod body;
@@ -25,6 +26,7 @@ mod transport;
 mod tunnel;
 mod visit;
 
+pub use affinity::Session;
 pub use attempt::{Answer, Limits, RETRY_AFTER_MS};
 pub use body::Body;
 pub use client::{Client, Endpoint};

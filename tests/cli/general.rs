@@ -106,11 +106,23 @@ fn a_wrong_command_line_is_2() {
     ] {
         dir.run(args).exits(2).prints_nothing();
     }
-    for level in ["inof", "info,x=nonsense", "", "2"] {
+    for (level, says) in [
+        ("inof", "wanted is a level (off, error, warn, info, debug, trace) or a filter"),
+        ("info,x=nonsense", "`nonsense` in `x=nonsense` is not a level; wanted is"),
+        ("info, claude_proxy::body=of", "`of` in `claude_proxy::body=of` is not a level"),
+        ("warn claude_proxy=debug", "`warn claude_proxy` in `warn claude_proxy=debug` is not the target"),
+        ("info,=debug", "`` in `=debug` is not the target"),
+        ("info,[x", "invalid filter directive; wanted is"),
+        ("", "wanted is"),
+        ("2", "wanted is"),
+    ] {
         let output = command(&dir.0, "completions bash --log-level").arg(level).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{level}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(says) && told.contains("claude_proxy::body=off"), "{level}: {told}");
     }
-    for level in ["WARN", "info,claude_proxy::body=off", "claude_proxy=debug"] {
+    for level in ["WARN", "info,claude_proxy::body=off", "claude_proxy=debug", "info,,claude_proxy::server=3"]
+    {
         dir.run(&format!("completions bash --log-level {level}")).exits(0);
     }
     dir.run("check-confg").exits(2).says(&["check-config"]);

@@ -1,10 +1,8 @@
 // The dashboard in a browser.
 //
 //   node --test tests/dashboard/page.test.mjs        needs a debug build (or CLAUDE_PROXY_BIN) and Chromium (or CHROMIUM)
-//
-// env: DASHBOARD_PICTURES=dir   write pictures of the page there
+// tests/dashboard/pictures.mjs makes the pictures in docs/.
 import assert from 'node:assert/strict';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { KEY, axe, browser, open, serve, upstream } from './setup.mjs';
 
@@ -186,7 +184,7 @@ test('a reload shows other findings, a restart is a pause, and the lines follow 
   const { page, context, wrong } = await signedIn();
   assert.match(await page.locator('#lines').textContent(), new RegExp(`^export ANTHROPIC_BASE_URL=${proxy.url}\n`));
   assert.ok((await page.locator('#lines').textContent()).includes('<the value of `ak`>'));
-  await page.getByLabel('Shell').selectOption('PowerShell');
+  await page.locator('#shell').selectOption('PowerShell');
   assert.match(await page.locator('#lines').textContent(), /^\$env:ANTHROPIC_BASE_URL/);
   proxy.write(config({ prot: 1 }));
   proxy.hangup();
@@ -220,11 +218,6 @@ for (const colorScheme of ['light', 'dark']) {
       assert.deepEqual(await axe(page), []);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${wide} px too wide`);
-      if (process.env.DASHBOARD_PICTURES) {
-        // A bucket is shown when it is over.
-        await page.waitForTimeout(6000);
-        await page.screenshot({ path: path.join(process.env.DASHBOARD_PICTURES, `${colorScheme}-${size}.png`), fullPage: true });
-      }
       up.release();
       await Promise.all(slow);
       assert.deepEqual(wrong, []);

@@ -93,9 +93,9 @@ export async function serve(config) {
     kill: () => end('SIGKILL'),
     async again() { ({ child } = await start(new URL(url).port)); },
     async close() { await end('SIGKILL'); rmSync(dir, { recursive: true, force: true }); },
-    ask: (model, more = {}) => fetch(`${url}/v1/messages`, {
+    ask: (model, more = {}, key = KEY) => fetch(`${url}/v1/messages`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', 'x-api-key': KEY },
+      headers: { 'content-type': 'application/json', 'x-api-key': key },
       body: JSON.stringify({ model, max_tokens: 1000, stream: true, messages: [{ role: 'user', content: 'What is slow here?' }], ...more }),
     }).then(answer => answer.text()).catch(error => String(error)),
   };

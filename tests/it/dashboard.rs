@@ -526,3 +526,38 @@ fn the_program_tells_findings_and_lines_and_never_the_key() {
     eventually("it is read again", || state()["server"]["generation"] == 2);
     assert!(!codes(&state()).contains(&json!("unknown-key")));
 }
+
+/// Two people with keys of their own, and who runs the proxy.
+#[test]
+fn texts_and_budgets_are_shown_to_their_owner_and_to_ak() {
+    let up = Upstream::answering(ok(&completion("hello")));
+    let json = json!({"port": 0, "ak": KEY, "dashboard_content": true,
+        "keys": [{"name": "ann", "key": "key-of-ann"}, {"name": "bob", "key": "key-of-bob"}],
+        "providers": [{"name": "up", "base_url": up.base(), "api_key": "k", "models": [
+            {"id": "m", "price": {"input": 1.0, "output": 2.0}}]}]});
+    let checked = claude_proxy::config::check(&json.to_string(), &|_| Err(std::env::VarError::NotPresent));
+    let proxy = Proxy::start(checked.config.unwrap());
+    for (key, words) in [("key-of-ann", "ann-asks"), ("key-of-bob", "bob-asks"), (KEY, "ak-asks")] {
+        let answer = ask(proxy.addr, "POST", "/v1/messages", &[("x-api-key", key)], &message(words, false));
+        assert_eq!(answer.status, 200);
+    }
+    let sees = |key: &str| {
+        let state = get(&proxy, "/dashboard/snapshot.json", &[("x-api-key", key)]).json();
+        let ended = state["ended"].as_array().unwrap();
+        assert_eq!(ended.len(), 3);
+        assert_eq!(
+            ended.iter().map(|e| e["key"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["ann", "bob", "ak"]
+        );
+        assert!((ended[0]["cost"].as_f64().unwrap() - 0.000_013).abs() < 1e-12, "{}", ended[0]);
+        ended.iter().filter_map(|e| e["question"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(sees("key-of-ann"), ["ann-asks"]);
+    assert_eq!(sees("key-of-bob"), ["bob-asks"]);
+    assert_eq!(sees(KEY), ["ann-asks", "bob-asks", "ak-asks"]);
+    // A session is its key's.
+    let answer = at(&proxy, "POST", "/dashboard", &[], "key=key-of-ann");
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let state = get(&proxy, "/dashboard/snapshot.json", &[("cookie", &cookie)]).json();
+    assert!(state.to_string().contains("ann-asks") && !state.to_string().contains("bob-asks"), "{state}");
+}

@@ -38,7 +38,7 @@ fn odd_headers() -> impl Strategy<Value = Vec<(String, String)>> {
             "x-claude-code-session-id", "user-agent", "accept", "accept-encoding", "accept-language",
             "content-language", "date", "server", "location", "www-authenticate", "openai-organization",
             "x-request-id", "request-id", "x-ratelimit-limit-requests", "alt-svc", "strict-transport-security",
-            "connection", "upgrade-insecure-requests", "x-http-method-override", "x-original-url", "link",
+            "connection", "upgrade-insecure-requests", "traceparent", "tracestate", "baggage", "x-http-method-override", "x-original-url", "link",
         ]).prop_map(str::to_owned),
         1 => "x-[a-z]{1,12}(-[a-z0-9]{1,8})?",
     ];

@@ -131,9 +131,25 @@ fn what_both_sides_counted_is_what_it_says() {
     assert_eq!(seen.sum("claude_proxy_requests_total", &of_m), asked, "and nothing else");
     assert_eq!(seen.sum("claude_proxy_request_body_bytes_total", &of_m), received as u64);
     assert_eq!(seen.sum("claude_proxy_response_body_bytes_total", &of_m), sent as u64);
+    for (_, outcome) in want.keys() {
+        let labels = [of_m[0], of_m[1], ("outcome", *outcome)];
+        let all = seen.sum("claude_proxy_requests_total", &labels);
+        assert_eq!(seen.sum("claude_proxy_request_duration_seconds_count", &labels), all, "{outcome}");
+    }
     assert_eq!(seen.sum("claude_proxy_request_duration_seconds_count", &of_m), asked);
+    for (reason, times) in [("end_turn", 9), ("none", asked - 9)] {
+        let labels = [of_m[0], of_m[1], ("stop_reason", reason)];
+        assert_eq!(seen.sum("claude_proxy_requests_total", &labels), times, "{reason}");
+    }
     // Nine answers, two streams that were cut, and the whole one of which some bytes came.
     assert_eq!(seen.sum("claude_proxy_first_byte_seconds_count", &of_m), 9 + 2 + 1);
+    // Streams alone: the cut ones had said something.
+    assert_eq!(seen.sum("claude_proxy_first_token_seconds_count", &of_m), 5 + 2);
+    // Each was sent; nothing was made of the one that was cut as a whole, and of errors.
+    for (part, times) in [("request", asked), ("answer", 9 + 2)] {
+        let labels = [of_m[0], of_m[1], ("part", part)];
+        assert_eq!(seen.sum("claude_proxy_own_seconds_count", &labels), times, "{part}");
+    }
     for (kind, each) in [("input", 7), ("output", 3), ("cache_read", 0)] {
         let labels = [of_m[0], of_m[1], ("kind", kind)];
         let extra = seen.sum("claude_proxy_tokens_total", &labels);
@@ -206,6 +222,21 @@ fn what_both_sides_counted_is_what_it_says() {
     // Rate limited: its key rests, and is asked all the same, as it is the only one.
     assert_eq!(say(addr, &request("m", "429", false)).status, 429);
     assert_eq!(attempts(&now(), "http_429"), 1);
+    let rests = |provider, scope| {
+        now().sum("claude_proxy_upstream_rests_total", &[("provider", provider), ("scope", scope)])
+    };
+    assert_eq!((rests("up", "key"), rests("up", "provider")), (1, 0));
+    assert_eq!(rests("nobody", "provider"), 0, "not yet");
+    let mut alone = 1;
+    while rests("nobody", "provider") == 0 {
+        assert_eq!(say(addr, &request("alone", "hi", false)).status, 502);
+        alone += 1;
+        assert!(alone < 30, "it never rests");
+    }
+    assert_eq!(now().sum("claude_proxy_upstream_resting", &[("provider", "nobody")]), 1);
+    assert_eq!(say(addr, &request("alone", "hi", false)).status, 502);
+    assert_eq!(rests("nobody", "provider"), 1, "it rests already");
+    alone += 1;
 
     // Not routed; not counted as a request; no request at all.
     let before = now();
@@ -230,7 +261,7 @@ fn what_both_sides_counted_is_what_it_says() {
     assert_eq!((answers("messages", "401"), answers("messages", "405"), answers("other", "404")), (1, 1, 1));
     // 9 and 2 cut ones; `dead`; two that were left.
     assert_eq!(answers("messages", "200"), 11 + 1 + 2);
-    assert_eq!((answers("messages", "529"), answers("messages", "502")), (1, 2));
+    assert_eq!((answers("messages", "529"), answers("messages", "502")), (1, 1 + alone));
 
     // What was lost.
     assert_eq!(m.sum("claude_proxy_conversion_losses_total", &[]), 0);
@@ -318,7 +349,7 @@ fn nobody_outside_makes_a_series() {
     assert_eq!(m.sum("claude_proxy_conversion_losses_total", &[("loss", "dropped_block")]), 60);
     assert_eq!(m.len(), before.len());
     // Five models and the unknown, two providers, and what does not depend on them.
-    assert!(m.len() < 350, "{}", m.len());
+    assert!(m.len() < 750, "{}", m.len());
     let text = format!("{m:?}");
     assert!(!text.contains("sentinel") && !text.contains("model-of-"));
 }

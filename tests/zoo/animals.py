@@ -11,7 +11,7 @@ from rules import refusal  # noqa: E402
 from upstream import Answer, Seen, Upstream, sse  # noqa: E402
 
 FIELD = {"deepseek": "reasoning_content", "zai": "reasoning_content", "moonshot": "reasoning_content", "qwen": "reasoning_content",
-         "xai": "reasoning_content", "sglang": "reasoning_content", "llamacpp": "reasoning_content", "groq": "reasoning",
+         "xai": "reasoning_content", "sglang": "reasoning_content", "llamacpp": "reasoning_content", "groq": "reasoning", "cerebras": "reasoning",
          "vllm": "reasoning", "ollama": "reasoning"}
 DETAILS = {"openrouter", "minimax"}
 SIGNATURE = "c2lnbmF0dXJlLW9mLXRoZS1zdGVw"
@@ -132,7 +132,7 @@ class Animal(Upstream):
         out += [{"content": part} for part in half(text) if part]
         for n, call in enumerate(calls):
             args = call["function"]["arguments"]
-            if self.provider in ("xai", "ollama", "gemini"):           # each call whole, Gemini's without an index
+            if self.provider in ("xai", "cerebras", "ollama", "gemini"):           # each call whole, Gemini's without an index
                 out.append({"tool_calls": [call if self.provider == "gemini" else {**call, "index": n}]})
                 continue
             out.append({"tool_calls": [{**call, "index": n, "function": {**call["function"], "arguments": ""}}]})
@@ -165,7 +165,7 @@ class Animal(Upstream):
             parts.append(chunk([{**last, "usage": use}]))
         elif self.provider == "groq":
             parts.append(chunk([last], x_groq={"id": "req", "usage": use}))
-        elif self.provider in ("mistral", "zai"):
+        elif self.provider in ("mistral", "zai", "cerebras"):
             parts.append(chunk([last], usage=use))
         else:
             parts.append(chunk([last]))

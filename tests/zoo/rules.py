@@ -298,6 +298,8 @@ RULES = {
     "xai": [fields("max_completion_tokens", "parallel_tool_calls", "reasoning_effort"), message_fields(), stops(0)],
     "groq": [fields("max_completion_tokens", "parallel_tool_calls", "reasoning_effort", "reasoning_format"),
              message_fields(assistant={"reasoning"}), content_is_never_null, stops(4)],
+    "cerebras": [fields("max_completion_tokens", "reasoning_effort", "reasoning_format", "clear_thinking", without={"stream_options"}),
+                 message_fields(), no_images, stops(4)],
     "vllm": LOCAL,
     "sglang": LOCAL,
     "llamacpp": [*LOCAL, llamacpp, content_is_never_null],

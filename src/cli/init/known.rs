@@ -57,6 +57,7 @@ pub(super) const KNOWN: &[Known] = &[
     hosted("mistral", "Mistral", "https://api.mistral.ai", "MISTRAL_API_KEY"),
     hosted("xai", "xAI (Grok)", "https://api.x.ai", "XAI_API_KEY"),
     hosted("groq", "Groq", "https://api.groq.com/openai", "GROQ_API_KEY"),
+    hosted("cerebras", "Cerebras", "https://api.cerebras.ai", "CEREBRAS_API_KEY"),
     local("ollama", "Ollama, on this machine", "http://127.0.0.1:11434", "ollama"),
     local("llamacpp", "llama.cpp server, on this machine", "http://127.0.0.1:8080", "llamacpp"),
     local("vllm", "vLLM, on this machine", "http://127.0.0.1:8000", "vllm"),

@@ -47,14 +47,14 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     config.extras.threads = None;
     // Nobody but the command knows the key.
     config.dashboard = false;
+    config.budgets = None;
+    config.keys.clear();
     let key = key()?;
     config.ak = Some(Secret::new(key.as_str()));
     // A model that is not there is told before anything starts.
     environment::variables(&config, String::new(), String::new(), args.model.as_deref())?;
     let (file, path) = logfile::open(args.log_file.as_deref())?;
     log::init_file(&global.log_level, global.log_format.into(), file)?;
-    // A panic costs one request; its message has to go where the log is.
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
         let bound = Server::bind(Arc::clone(&config))?;

@@ -6,7 +6,7 @@ use crate::convert::recorded::{Recorded, Resumed};
 use crate::convert::reply::Usage;
 use crate::convert::sink::{Ending, Kind, Sink};
 use crate::convert::stop;
-use crate::convert::stream::{BYTES_A_TOKEN, UpstreamEnd};
+use crate::convert::stream::UpstreamEnd;
 use crate::convert::text::Fragment;
 use crate::convert::usage;
 use crate::wire::anthropic::{ApiError, WebTool};
@@ -66,18 +66,33 @@ impl<S: Sink> Machine<S> {
     fn sum_up(&mut self, stop_reason: &'static str) {
         self.summary.stop_reason = Some(stop_reason);
         self.summary.usage_estimated |= self.usage.is_none();
+        self.summary.usage = self.usage();
+    }
+
+    fn usage(&self) -> Usage {
         let usage = match &self.usage {
             Some(told) => usage::anthropic(told, self.timings_cache),
             None => Usage {
                 input_tokens: self.context.input_estimate.max(1),
-                output_tokens: self.output_bytes.div_ceil(BYTES_A_TOKEN),
+                output_tokens: self.output_bytes.div_ceil(4),
                 ..Usage::default()
             },
         };
-        self.summary.usage = match &self.context.resumed {
+        match &self.context.resumed {
             Some(earlier) => usage.and(&earlier.summary.usage),
             None => usage,
-        };
+        }
+    }
+
+    /// What it took so far, also of an answer that was cut: as the upstream told it, else as it is
+    /// estimated. True: that it is.
+    pub(in crate::convert) fn used(&self) -> (Usage, bool) {
+        if self.answered {
+            return (self.usage(), self.summary.usage_estimated || self.usage.is_none());
+        }
+        // Nothing has come: the upstream failed.
+        let earlier = self.context.resumed.as_deref().map(|earlier| &earlier.summary);
+        earlier.map_or_else(Default::default, |earlier| (earlier.usage, earlier.usage_estimated))
     }
 
     fn end(&mut self, stop_reason: &'static str, stop_sequence: Option<&str>, out: &mut Vec<u8>) {

@@ -16,7 +16,7 @@ use crate::convert::ids::IdSource;
 use crate::convert::reply::ReplyContext;
 use crate::convert::sink::{Kind, Sink};
 use crate::convert::stop::Finish;
-use crate::convert::stream::{BYTES_A_TOKEN, Progress, Summary};
+use crate::convert::stream::Summary;
 use crate::convert::text::Fragment;
 use crate::convert::think::ThinkTags;
 use crate::convert::thoughts::Thoughts;
@@ -146,17 +146,6 @@ impl<S: Sink> Machine<S> {
 
     pub(super) fn summary(&self) -> &Summary {
         &self.summary
-    }
-
-    /// The output's tokens so far.
-    pub(super) fn progress(&self) -> Progress {
-        let earlier = self.context.resumed.as_ref().map_or(0, |earlier| earlier.summary.usage.output_tokens);
-        let (tokens, told) = match &self.usage {
-            _ if self.ended => return self.summary.progress(),
-            Some(told) => (super::usage::anthropic(told, self.timings_cache).output_tokens, true),
-            None => (self.output_bytes.div_ceil(BYTES_A_TOKEN), false),
-        };
-        Progress { tokens: earlier + tokens, told }
     }
 
     /// Bytes held.

@@ -3,9 +3,10 @@
 
 use super::answer::instead_of_stream;
 use super::seen::{Kind, Seen};
+use crate::convert::Usage;
 use crate::convert::fold::MAX_EVENT;
 use crate::convert::form::Form;
-use crate::convert::stream::{Progress, Summary};
+use crate::convert::stream::Summary;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 use crate::wire::json::RawJson;
 use crate::wire::sse::{PING, SseDecoder, SseFault};
@@ -75,9 +76,9 @@ impl Relay {
         self.seen.summary.clone()
     }
 
-    /// How far the answer has come.
-    pub fn progress(&self) -> Progress {
-        self.seen.progress()
+    /// The tokens that it took so far, and whether they are estimated.
+    pub fn used(&self) -> (Usage, bool) {
+        self.seen.used()
     }
 
     /// Bytes held.

@@ -3,7 +3,8 @@
 use super::error::error;
 use super::usage;
 use crate::convert;
-use crate::convert::stream::{BYTES_A_TOKEN, Progress, Summary};
+use crate::convert::Usage;
+use crate::convert::stream::Summary;
 use crate::wire::anthropic::ApiError;
 use crate::wire::json::{Cursor, JsonError, JsonStr, Piece};
 use crate::wire::sse::is_done;
@@ -30,15 +31,13 @@ pub(super) struct Seen {
     /// For the log.
     pub(super) summary: Summary,
     preview_left: usize,
-    /// Bytes of deltas, without their wrapping.
-    delta_bytes: u64,
-    /// `message_delta` has told the tokens.
-    told: bool,
+    /// Bytes of text, reasoning and arguments, about: the upstream tells how many tokens they are
+    /// only at the end.
+    output_bytes: u64,
 }
 
-/// What is around the text of a delta, in bytes.
-const WRAPPING: usize =
-    br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#.len();
+/// What an event of a delta has beside the delta's own text, in bytes, about.
+const ENVELOPE: usize = 88;
 
 impl Seen {
     pub(super) fn new(provider: String, preview_chars: usize) -> Self {
@@ -47,19 +46,18 @@ impl Seen {
             completed_block: false,
             summary: Summary::default(),
             preview_left: preview_chars,
-            delta_bytes: 0,
-            told: false,
+            output_bytes: 0,
         }
     }
 
-    /// How far the answer has come.
-    pub(super) fn progress(&self) -> Progress {
-        let tokens = if self.told {
-            self.summary.usage.output_tokens
-        } else {
-            self.delta_bytes.div_ceil(BYTES_A_TOKEN)
-        };
-        Progress { tokens, told: self.told }
+    /// The tokens that it took so far. True: those of the output are estimated.
+    pub(super) fn used(&self) -> (Usage, bool) {
+        let told = self.summary.usage;
+        let estimate = self.output_bytes.div_ceil(4);
+        if self.summary.stop_reason.is_some() || estimate <= told.output_tokens {
+            return (told, false);
+        }
+        (Usage { output_tokens: estimate, ..told }, true)
     }
 
     /// Looks at one event. `started`: some of the answer has come before.
@@ -72,16 +70,12 @@ impl Seen {
             name
         };
         if name == b"content_block_delta" {
-            self.delta_bytes += data.len().saturating_sub(WRAPPING).max(1) as u64;
+            self.output_bytes += data.len().saturating_sub(ENVELOPE) as u64;
         }
         match name {
             b"content_block_delta" if self.preview_left > 0 => self.preview(data),
             b"content_block_stop" => self.completed_block = true,
-            b"message_start" => self.count(data),
-            b"message_delta" => {
-                self.told = true;
-                self.count(data);
-            }
+            b"message_start" | b"message_delta" => self.count(data),
             b"message_stop" => return Kind::Stop,
             b"ping" => return Kind::Ping,
             b"error" => return Kind::Error(error(200, data, &self.provider)),

@@ -1,8 +1,11 @@
 //! A request that has ended.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use crate::observe::Record;
+use crate::observe::cost::Amount;
 use crate::observe::log::clip;
 
 /// Longest error or list of warnings that is remembered, in characters.
@@ -56,6 +59,12 @@ pub struct Ended {
     pub received: u64,
     /// Bytes of the answer's body.
     pub sent: u64,
+    /// The name of the inbound key; none: none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name")]
+    pub key: Option<Arc<str>>,
+    /// What it cost, in the currency of the prices; none: no price is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
     /// Tokens, as in `x-claude-proxy-warnings`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub warnings: String,
@@ -106,10 +115,17 @@ impl Ended {
             fallbacks: record.fallbacks,
             received: record.received,
             sent: record.sent,
+            key: record.key.clone(),
+            cost: record.cost().map(Amount::as_f64),
             warnings: clip(record.warnings.as_bytes(), WORDS).into_owned(),
             error: clip(record.error.as_bytes(), WORDS).into_owned(),
             question,
             answer,
         }
     }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes it so")]
+fn name<S: Serializer>(name: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_deref().serialize(serializer)
 }

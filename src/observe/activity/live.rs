@@ -22,6 +22,8 @@ pub struct Running {
     pub request_id: String,
     /// The model as the client named it.
     pub model: String,
+    /// The name of the inbound key; none: none is asked for.
+    pub key: Option<Arc<str>>,
     /// A stream was asked for.
     pub stream: bool,
     /// When its head was read.
@@ -100,6 +102,7 @@ impl Live {
             id,
             request_id: record.request_id.clone(),
             model: record.model.clone(),
+            key: record.key.clone(),
             stream: record.stream,
             began: record.began,
             received: record.received,

@@ -20,11 +20,32 @@ pub(super) struct OfProvider {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfKey {
+    pub(super) key: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Ended {
     pub(super) model: Arc<str>,
     pub(super) provider: Arc<str>,
     pub(super) status: Status,
     pub(super) outcome: &'static str,
+    pub(super) stop_reason: &'static str,
+}
+
+/// How long requests took that ended like this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Lasted {
+    pub(super) model: Arc<str>,
+    pub(super) provider: Arc<str>,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OwnShare {
+    pub(super) model: Arc<str>,
+    pub(super) provider: Arc<str>,
+    pub(super) part: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +93,12 @@ pub(super) struct Kept {
 pub(super) struct Failed {
     pub(super) provider: Arc<str>,
     pub(super) stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Rested {
+    pub(super) provider: Arc<str>,
+    pub(super) scope: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

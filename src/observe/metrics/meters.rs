@@ -7,8 +7,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::labels::{Ended, OfModel, Status};
-use super::names;
+use super::labels::{Ended, Lasted, OfModel, Status};
+use super::money::MoneyCounter;
+use super::{Histograms, names};
+use crate::observe::cost::Amount;
 use crate::observe::{Outcome, Record};
 
 /// One model's.
@@ -16,13 +18,19 @@ use crate::observe::{Outcome, Record};
 pub struct ModelMeter {
     pub(super) labels: OfModel,
     pub(super) ended: Family<Ended, Counter>,
-    /// Of these the one for answers in full, once there was one.
-    pub(super) done: OnceLock<Counter>,
+    /// Of these those for answers in full, once there was one, as [`names::STOP_REASONS`].
+    pub(super) done: [OnceLock<Counter>; names::STOP_REASONS.len()],
     pub(super) streams: Gauge,
     pub(super) first_byte: Histogram,
-    pub(super) duration: Histogram,
+    pub(super) first_token: Histogram,
+    pub(super) lasted: Histograms<Lasted>,
+    /// Of these the one for answers in full.
+    pub(super) done_lasted: Histogram,
+    /// As [`names::OWN_PARTS`].
+    pub(super) own: [Histogram; 2],
     /// As [`names::TOKEN_KINDS`].
     pub(super) tokens: [Counter; 3],
+    pub(super) cost: MoneyCounter,
     pub(super) received: Counter,
     pub(super) sent: Counter,
     pub(super) retries: Counter,
@@ -57,22 +65,44 @@ impl ModelMeter {
         self.fallbacks.inc();
     }
 
+    /// An answer cost so much.
+    pub(in crate::observe) fn costs(&self, cost: Amount) {
+        self.cost.inc_by(cost);
+    }
+
     /// A request has ended.
     pub(in crate::observe) fn ended(&self, record: &Record) {
+        let at = names::stop_reason(record.stop_reason);
+        let outcome = record.outcome.as_str();
         let counter = || {
             let OfModel { model, provider } = self.labels.clone();
-            let (status, outcome) = (Status(record.status), record.outcome.as_str());
-            self.ended.get_or_create_owned(&Ended { model, provider, status, outcome })
+            let status = Status(record.status);
+            let stop_reason = names::STOP_REASONS.get(at).copied().unwrap_or(names::NO_STOP_REASON);
+            self.ended.get_or_create_owned(&Ended { model, provider, status, outcome, stop_reason })
         };
-        if (record.status, record.outcome) == (200, Outcome::Done) {
-            self.done.get_or_init(counter).inc();
-        } else {
-            counter().inc();
+        let lasted = record.began.elapsed().as_secs_f64();
+        match self.done.get(at) {
+            Some(done) if (record.status, record.outcome) == (200, Outcome::Done) => {
+                done.get_or_init(counter).inc();
+                self.done_lasted.observe(lasted);
+            }
+            _ => {
+                counter().inc();
+                let OfModel { model, provider } = self.labels.clone();
+                self.lasted.get_or_create(&Lasted { model, provider, outcome }).observe(lasted);
+            }
         }
-        if let Some(waited) = record.first_byte {
-            self.first_byte.observe(waited.as_secs_f64());
+        let [own_request, own_answer] = &self.own;
+        for (histogram, took) in [
+            (&self.first_byte, record.first_byte),
+            (&self.first_token, record.first_token),
+            (own_request, record.own.request),
+            (own_answer, record.own.answer),
+        ] {
+            if let Some(took) = took {
+                histogram.observe(took.as_secs_f64());
+            }
         }
-        self.duration.observe(record.began.elapsed().as_secs_f64());
         let counts = [record.input_tokens, record.output_tokens, record.cached_tokens];
         for (counter, n) in self.tokens.iter().zip(counts) {
             counter.inc_by(n);
@@ -123,6 +153,8 @@ pub struct ProviderMeter {
     /// As [`names::STAGES`].
     pub(super) faults: [Counter; 4],
     pub(super) resting: Gauge,
+    /// As [`names::REST_SCOPES`].
+    pub(super) rests: [Counter; 2],
 }
 
 impl ProviderMeter {
@@ -141,6 +173,12 @@ impl ProviderMeter {
         if let Attempt::Fault(stage) = attempt {
             self.fault(stage);
         }
+    }
+
+    /// A rest begins: of the provider itself, or of one of its keys.
+    pub fn rest_begins(&self, of_key: bool) {
+        let [provider, key] = &self.rests;
+        if of_key { key } else { provider }.inc();
     }
 
     /// Whether it rests.

@@ -5,6 +5,7 @@
 
 mod labels;
 mod meters;
+mod money;
 pub mod names;
 
 use std::sync::{Arc, OnceLock};
@@ -19,18 +20,24 @@ use prometheus_client::registry::{Metric, Registry};
 use super::record::{Outcome, Record};
 use super::side::Purpose;
 use labels::{
-    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Kept, Lost, OfModel, OfProvider, Reload,
-    Responded, SideTokens, Status, Tokens,
+    Asked, Attempted, Build, Carried, Ended, Failed, Judged, Kept, Lasted, Lost, OfKey, OfModel, OfProvider,
+    OwnShare, Reload, Responded, Rested, SideTokens, Status, Tokens,
 };
 pub use meters::{Attempt, FaultStage, ModelMeter, ProviderMeter};
+pub use money::KeyMeter;
+use money::MoneyCounter;
 use names::Name;
 
 /// Upper bounds, in seconds: a reasoning model may think for minutes before its first byte.
-const FIRST_BYTE_BOUNDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-/// Upper bounds, in seconds.
-const DURATION_BOUNDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+const FIRST_BOUNDS: [f64; 13] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+/// Upper bounds, in seconds: an agent's answer may go on for many minutes.
+const DURATION_BOUNDS: [f64; 14] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+/// Upper bounds, in seconds: from 10 us to 100 ms.
+const OWN_BOUNDS: [f64; 13] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1];
 
-type Histograms = Family<OfModel, Histogram, fn() -> Histogram>;
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Everything that one server counts.
 #[derive(Debug)]
@@ -40,9 +47,15 @@ pub struct Metrics {
     running: Gauge,
     limit: Gauge,
     streams: Family<OfModel, Gauge>,
-    first_byte: Histograms,
-    duration: Histograms,
+    first_byte: Histograms<OfModel>,
+    first_token: Histograms<OfModel>,
+    duration: Histograms<Lasted>,
+    own: Histograms<OwnShare>,
     tokens: Family<Tokens, Counter>,
+    cost: Family<OfModel, MoneyCounter>,
+    key_cost: Family<OfKey, MoneyCounter>,
+    key_requests: Family<OfKey, Counter>,
+    budget_refusals: Family<OfKey, Counter>,
     received: Family<OfModel, Counter>,
     sent: Family<OfModel, Counter>,
     losses: Arc<[Counter]>,
@@ -57,6 +70,7 @@ pub struct Metrics {
     web_requests: Family<Carried, Counter>,
     thread_turns: Family<Kept, Counter>,
     resting: Family<OfProvider, Gauge>,
+    rests: Family<Rested, Counter>,
     responses: Family<Responded, Counter>,
     /// Of these the one for messages that were answered, once there was one.
     answered: OnceLock<Counter>,
@@ -85,16 +99,23 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
-        let first_byte: fn() -> Histogram = || Histogram::new(FIRST_BYTE_BOUNDS);
+        let first: fn() -> Histogram = || Histogram::new(FIRST_BOUNDS);
         let duration: fn() -> Histogram = || Histogram::new(DURATION_BOUNDS);
+        let own: fn() -> Histogram = || Histogram::new(OWN_BOUNDS);
         let metrics = Self {
             ended: add(r, &names::REQUESTS, Family::default()),
             running: add(r, &names::REQUESTS_IN_FLIGHT, Gauge::default()),
             limit: add(r, &names::REQUESTS_LIMIT, Gauge::default()),
             streams: add(r, &names::STREAMS_IN_FLIGHT, Family::default()),
-            first_byte: add(r, &names::FIRST_BYTE, Family::new_with_constructor(first_byte)),
+            first_byte: add(r, &names::FIRST_BYTE, Family::new_with_constructor(first)),
+            first_token: add(r, &names::FIRST_TOKEN, Family::new_with_constructor(first)),
             duration: add(r, &names::DURATION, Family::new_with_constructor(duration)),
+            own: add(r, &names::OWN, Family::new_with_constructor(own)),
             tokens: add(r, &names::TOKENS, Family::default()),
+            cost: add(r, &names::COST, Family::default()),
+            key_cost: add(r, &names::KEY_COST, Family::default()),
+            key_requests: add(r, &names::KEY_REQUESTS, Family::default()),
+            budget_refusals: add(r, &names::BUDGET_REFUSALS, Family::default()),
             received: add(r, &names::REQUEST_BYTES, Family::default()),
             sent: add(r, &names::RESPONSE_BYTES, Family::default()),
             losses: {
@@ -112,6 +133,7 @@ impl Default for Metrics {
             web_requests: add(r, &names::WEB_REQUESTS, Family::default()),
             thread_turns: add(r, &names::THREAD_TURNS, Family::default()),
             resting: add(r, &names::RESTING, Family::default()),
+            rests: add(r, &names::RESTS, Family::default()),
             responses: add(r, &names::HTTP_RESPONSES, Family::default()),
             answered: OnceLock::new(),
             panics: add(r, &names::PANICS, Counter::default()),
@@ -152,13 +174,26 @@ impl Metrics {
             let OfModel { model, provider } = labels.clone();
             self.tokens.get_or_create_owned(&Tokens { model, provider, kind })
         });
+        let own = names::OWN_PARTS.map(|part| {
+            let OfModel { model, provider } = labels.clone();
+            self.own.get_or_create_owned(&OwnShare { model, provider, part })
+        });
+        let done_lasted = {
+            let OfModel { model, provider } = labels.clone();
+            let outcome = Outcome::Done.as_str();
+            self.duration.get_or_create_owned(&Lasted { model, provider, outcome })
+        };
         Arc::new(ModelMeter {
             ended: self.ended.clone(),
-            done: OnceLock::new(),
+            done: Default::default(),
             streams: self.streams.get_or_create_owned(&labels),
             first_byte: self.first_byte.get_or_create_owned(&labels),
-            duration: self.duration.get_or_create_owned(&labels),
+            first_token: self.first_token.get_or_create_owned(&labels),
+            lasted: self.duration.clone(),
+            done_lasted,
+            own,
             tokens,
+            cost: self.cost.get_or_create_owned(&labels),
             received: self.received.get_or_create_owned(&labels),
             sent: self.sent.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
@@ -174,6 +209,16 @@ impl Metrics {
         self.model(names::UNKNOWN, names::UNKNOWN)
     }
 
+    /// For one key of clients; its series are there from now on, at zero.
+    pub fn key(&self, name: &Arc<str>) -> KeyMeter {
+        let labels = OfKey { key: Arc::clone(name) };
+        KeyMeter {
+            cost: self.key_cost.get_or_create_owned(&labels),
+            requests: self.key_requests.get_or_create_owned(&labels),
+            refusals: self.budget_refusals.get_or_create_owned(&labels),
+        }
+    }
+
     /// For one provider.
     pub fn provider(&self, name: &str) -> Arc<ProviderMeter> {
         let provider: Arc<str> = name.into();
@@ -182,8 +227,10 @@ impl Metrics {
         });
         let faults = names::STAGES
             .map(|stage| self.faults.get_or_create_owned(&Failed { provider: Arc::clone(&provider), stage }));
+        let rests = names::REST_SCOPES
+            .map(|scope| self.rests.get_or_create_owned(&Rested { provider: Arc::clone(&provider), scope }));
         let resting = self.resting.get_or_create_owned(&OfProvider { provider });
-        Arc::new(ProviderMeter { attempts, faults, resting })
+        Arc::new(ProviderMeter { attempts, faults, resting, rests })
     }
 
     /// An answer goes out; `endpoint` is one of [`names::ENDPOINTS`].

@@ -58,7 +58,7 @@ macro_rules! names {
 }
 
 names! {
-    REQUESTS: Counter "requests" ["model", "provider", "status", "outcome"],
+    REQUESTS: Counter "requests" ["model", "provider", "status", "outcome", "stop_reason"],
         "Requests to /v1/messages that have ended, by the model that answered or was asked last";
     REQUESTS_IN_FLIGHT: Gauge "requests_in_flight" [],
         "Requests that hold a place of max_concurrent_requests, count_tokens included";
@@ -68,10 +68,22 @@ names! {
         "Streamed answers that have begun and have not ended";
     FIRST_BYTE: Histogram "first_byte_seconds" ["model", "provider"],
         "From the request's head until the first byte of its answer was ready";
-    DURATION: Histogram "request_duration_seconds" ["model", "provider"],
-        "From the request's head until its answer was passed on whole";
+    FIRST_TOKEN: Histogram "first_token_seconds" ["model", "provider"],
+        "From the request's head until the first content of a streamed answer was ready";
+    DURATION: Histogram "request_duration_seconds" ["model", "provider", "outcome"],
+        "From the request's head until its answer was passed on whole, or its end";
+    OWN: Histogram "own_seconds" ["model", "provider", "part"],
+        "Time that the proxy itself took of a request, without waiting for upstream or client";
     TOKENS: Counter "tokens" ["model", "provider", "kind"],
         "Tokens as the upstream counted them; input is without what was read from its cache";
+    COST: Counter "cost" ["model", "provider"],
+        "What answers cost by the prices of the configuration, in its currency; the proxy's own questions included";
+    KEY_COST: Counter "key_cost" ["key"],
+        "The same by the client's key";
+    KEY_REQUESTS: Counter "key_requests" ["key"],
+        "Requests to /v1/messages that have ended, by the client's key";
+    BUDGET_REFUSALS: Counter "budget_refusals" ["key"],
+        "Requests that were refused since the key's budget for the day was used up";
     REQUEST_BYTES: Counter "request_body_bytes" ["model", "provider"],
         "Bytes of request bodies from clients";
     RESPONSE_BYTES: Counter "response_body_bytes" ["model", "provider"],
@@ -100,6 +112,8 @@ names! {
         "Turns of conversations that the proxy keeps (threads), by what became of them";
     RESTING: Gauge "upstream_resting" ["provider"],
         "1 while a provider rests after faults in a row, else 0";
+    RESTS: Counter "upstream_rests" ["provider", "scope"],
+        "Rests that began: of a provider that kept failing, or of a key that was refused";
     HTTP_RESPONSES: Counter "http_responses" ["endpoint", "status"],
         "Answers of every endpoint, refused requests included";
     PANICS: Counter "panics" [],
@@ -117,6 +131,28 @@ pub const NO_STATUS: &str = "none";
 /// `model` and `provider` of a request that was not routed: its model is unknown, its body
 /// cannot be read, or there was no place for it.
 pub const UNKNOWN: &str = "unknown";
+/// `stop_reason` of [`REQUESTS`]: as the API has it, `other` what is newer, and for a request that
+/// came to none [`NO_STOP_REASON`].
+pub const STOP_REASONS: [&str; 10] = [
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "refusal",
+    "model_context_window_exceeded",
+    "compaction",
+    "other",
+    NO_STOP_REASON,
+];
+/// The request came to no end that has a reason.
+pub const NO_STOP_REASON: &str = "none";
+/// `part` of [`OWN`].
+pub const OWN_PARTS: [&str; 2] = ["request", "answer"];
+/// `scope` of [`RESTS`].
+pub const REST_SCOPES: [&str; 2] = ["provider", "key"];
+/// `outcome` of [`REQUESTS`] and [`DURATION`].
+pub const OUTCOMES: [&str; 5] = ["done", "refused", "failed", "client_gone", "panicked"];
 /// `purpose` of [`SIDE_REQUESTS`] and [`SIDE_TOKENS`].
 pub const PURPOSES: [&str; 2] = ["safeguards", "vision"];
 /// `verdict` of [`VERDICTS`].
@@ -182,6 +218,12 @@ pub const LOSS_TOKENS: [&str; 36] = [
 /// The label of a token that is not among [`LOSS_TOKENS`].
 pub const OTHER_LOSS: &str = "other";
 
+/// The place of a stop reason in [`STOP_REASONS`].
+pub(super) fn stop_reason(reason: &str) -> usize {
+    let at = |name: &str| STOP_REASONS.iter().position(|r| *r == name);
+    at(if reason.is_empty() { NO_STOP_REASON } else { reason }).unwrap_or(STOP_REASONS.len() - 2)
+}
+
 /// The place of a token in [`LOSS_TOKENS`].
 pub(super) fn loss(token: &str) -> usize {
     let at = |name: &str| LOSS_TOKENS.iter().position(|t| *t == name);
@@ -204,6 +246,15 @@ mod tests {
             ("", "other"),
         ] {
             assert_eq!(LOSS_TOKENS[loss(token)], want, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_stop_reason_is_one_of_those_that_are_known() {
+        for (reason, want) in
+            [("end_turn", "end_turn"), ("tool_use", "tool_use"), ("new_in_2030", "other"), ("", "none")]
+        {
+            assert_eq!(STOP_REASONS[stop_reason(reason)], want, "{reason}");
         }
     }
 

@@ -9,8 +9,9 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::page;
 use super::sessions::{LASTS, Sessions};
-use crate::config::is_loopback;
+use crate::config::{Digest, is_loopback};
 use crate::server::app::Worker;
+use crate::server::auth::{Inbound, Keys};
 use crate::server::reply::Refusal;
 use crate::wire::anthropic::{ApiError, ErrorKind};
 
@@ -25,8 +26,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// Somebody who was let in.
 pub(super) struct Guest {
-    /// Digest of the key that let them in; none: there is no key.
-    key: Option<[u8; 32]>,
+    /// The key that let them in; none: none is asked for.
+    key: Option<Digest>,
     /// Their session, if they came by one.
     session: Option<String>,
 }
@@ -37,11 +38,11 @@ impl Guest {
         self.session.is_some()
     }
 
-    /// Whether they would come in now that `key` is the key.
-    pub(super) fn is_welcome(&self, key: Option<&[u8; 32]>, sessions: &Sessions) -> bool {
-        let lasts = |token: &String, key| sessions.find(token, key, Instant::now());
-        self.key.as_ref() == key
-            && key.is_none_or(|key| self.session.as_ref().is_none_or(|token| lasts(token, key)))
+    /// Who they are among these keys; none: they would not come in any more.
+    pub(super) fn among<'k>(&self, keys: &'k Keys, sessions: &Sessions) -> Option<&'k Inbound> {
+        let Some(key) = &self.key else { return keys.anybody() };
+        let lasts = |token: &String| sessions.find(token, Instant::now()).as_ref() == Some(key);
+        keys.known(key).filter(|_| self.session.as_ref().is_none_or(lasts))
     }
 }
 
@@ -50,20 +51,20 @@ impl Guest {
 /// # Errors
 /// 403: without a key, for a name that may be anybody's.
 pub(super) fn check(worker: &Worker, request: &HttpRequest) -> Result<Option<Guest>, Refusal> {
-    let Some(key) = &worker.key else {
-        return if is_own_name(worker, request) {
-            Ok(Some(Guest { key: None, session: None }))
-        } else {
-            Err(foreign())
-        };
-    };
-    if key.check(request.headers()).is_ok() {
-        return Ok(Some(Guest { key: Some(*key.digest()), session: None }));
+    let keys = &worker.keys;
+    if keys.anybody().is_some() {
+        let own = is_own_name(worker, request);
+        return if own { Ok(Some(Guest { key: None, session: None })) } else { Err(foreign()) };
+    }
+    if let Ok(inbound) = keys.check(request.headers()) {
+        return Ok(Some(Guest { key: inbound.digest, session: None }));
     }
     let sessions = &worker.desk.sessions;
-    let found = tokens(request.headers(), &sessions.cookie)
-        .find(|token| sessions.find(token, key.digest(), Instant::now()));
-    Ok(found.map(|token| Guest { key: Some(*key.digest()), session: Some(token.to_owned()) }))
+    let mut guests = tokens(request.headers(), &sessions.cookie).filter_map(|token| {
+        let key = sessions.find(token, Instant::now()).filter(|key| keys.known(key).is_some())?;
+        Some(Guest { key: Some(key), session: Some(token.to_owned()) })
+    });
+    Ok(guests.next())
 }
 
 /// As [`check`], where no form can be shown.
@@ -98,15 +99,18 @@ pub(super) async fn sign_in(
         Ok(Err(_)) => return Err(bad_form(413, "the form is too large")),
         Err(_) => return Err(bad_form(408, "the form did not come in time")),
     };
-    let Some(key) = &worker.key else { return Ok(to_page(None)) };
+    if worker.keys.anybody().is_some() {
+        return Ok(to_page(None));
+    }
     let given = url::form_urlencoded::parse(&form).find(|(name, _)| name == "key");
     // As the header would be: spaces around it are a copy's.
-    if !given.is_some_and(|(_, value)| key.is(value.trim().as_bytes())) {
+    let given = given.as_ref().map(|(_, value)| value.trim().as_bytes());
+    let Some(key) = worker.keys.find(given.into_iter()).and_then(|inbound| inbound.digest) else {
         worker.failures.note(request.peer_addr());
         return Ok(page::sign_in(true));
-    }
+    };
     let sessions = &worker.desk.sessions;
-    let Some(token) = sessions.open(key.digest(), Instant::now()) else {
+    let Some(token) = sessions.open(key, Instant::now()) else {
         return Err(ApiError::new(500, ErrorKind::Api, "the system gives no random numbers").into());
     };
     Ok(to_page(Some(cookie(worker, request, &token, LASTS))))

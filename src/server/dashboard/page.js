@@ -29,6 +29,8 @@ function span(ms) {
 const age = ms => ms < 10000 ? (Math.max(ms, 0) / 1000).toFixed(1) + ' s' : span(ms);
 const clock = t => new Date(t).toLocaleTimeString('en-GB');
 const bytes = n => n < 1000 ? n + ' B' : n < 1e6 ? (n / 1000).toFixed(1) + ' kB' : (n / 1e6).toFixed(1) + ' MB';
+const money = n => n === undefined || n === null ? '' : n.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: n < 1 ? 6 : 2 });
+const some = n => n ? count(n) : '';
 const plural = (n, one) => `${count(n)} ${one}${n === 1 ? '' : 's'}`;
 
 const OUTCOMES = { done: '', refused: 'refused', failed: 'broke off', client_gone: 'client left', panicked: 'bug' };
@@ -68,12 +70,12 @@ function showRunning() {
 
 // --- what ran ------------------------------------------------------------------
 
-const past = new Map();
-let paused = false;
+const past = new Map(), FEW = 30;
+let paused = false, all = false;
 const isBad = e => e.outcome !== 'done' && e.outcome !== 'client_gone';
 
 function status(e) {
-  const td = el('td', isBad(e) ? 'bad' : '', e.status ? String(e.status) : '–');
+  const td = el('td', isBad(e) ? 'status bad' : 'status', e.status ? String(e.status) : '–');
   if (OUTCOMES[e.outcome]) td.append(' ' + OUTCOMES[e.outcome]);
   const n = e.warnings ? e.warnings.split(', ').length : 0;
   if (n) td.append(el('span', 'warned', ` ⚠ ${n}`, el('span', 'unseen', n === 1 ? ' warning' : ' warnings')));
@@ -81,13 +83,15 @@ function status(e) {
 }
 
 function pastRow(e) {
-  const open = el('button', 'open', el('time', '', clock(e.began)));
+  const at = clock(e.began + e.total);
+  const open = el('button', 'open', el('time', '', at));
   open.type = 'button';
   open.setAttribute('aria-expanded', 'false');
-  open.setAttribute('aria-label', `Details of ${e.model || 'the request'} at ${clock(e.began)}`);
+  open.setAttribute('aria-label', `Details of ${e.model || 'the request'} at ${at}`);
   const row = el('tr', 'row', el('td', 'time', open), el('td', '', e.model || '–'), el('td', 'w', e.provider), status(e),
-    el('td', 'num w', span(e.first_byte)), el('td', 'num', span(e.total)), el('td', 'num m', count(e.input + e.cached)),
-    el('td', 'num m', count(e.output)), el('td', 'num w', count(e.cached)));
+    el('td', 'num w', span(e.first_byte)), el('td', 'num', span(e.total)), el('td', 'num m', some(e.input + e.cached)),
+    el('td', 'num m', some(e.output)), el('td', 'num w', some(e.cached)), el('td', 'num w cost', money(e.cost)));
+  if (e.cost !== undefined) $('past').dataset.cost = '';
   row.dataset.number = e.number;
   let more = null;
   open.onclick = () => {
@@ -101,7 +105,7 @@ function pastRow(e) {
     }
     if (on) row.after(more); else more.remove();
   };
-  const words = [e.model, e.provider, e.remote, e.request_id, e.status, e.outcome, e.error, e.warnings, e.stop_reason];
+  const words = [e.key, e.model, e.provider, e.remote, e.request_id, e.status, e.outcome, e.error, e.warnings, e.stop_reason];
   const entry = { e, row, more: null, text: words.join(' ').toLowerCase() };
   return entry;
 }
@@ -114,8 +118,11 @@ function details(e) {
   add('Asked', e.provider && `${e.provider} · ${e.remote}`);
   const tries = [[e.attempts, 'attempt'], [e.retries, 'retry'], [e.rotations, 'other key'], [e.fallbacks, 'fallback']];
   add('Attempts', tries.filter(t => t[0]).map(([n, what]) => what === 'retry' ? `${n} ${n === 1 ? 'retry' : 'retries'}` : plural(n, what)).join(', '));
+  add('Began', clock(e.began));
   add('First byte, total', [span(e.first_byte), span(e.total)].filter(Boolean).join(', '));
   add('Tokens', `${count(e.input)} in, ${count(e.cached)} from the cache, ${count(e.output)} out`);
+  add('Cost', money(e.cost));
+  add('Key', e.key);
   add('Stopped', e.stop_reason);
   add('Ended', e.outcome);
   add('Size', `${bytes(e.received)} in, ${bytes(e.sent)} out${e.stream ? ', streamed' : ''}`);
@@ -142,12 +149,15 @@ function showPast() {
 function filter() {
   const find = $('find').value.trim().toLowerCase(), only = $('only').value;
   let shown = 0;
-  for (const { e, row, more, text } of past.values()) {
+  // The newest first: they come last.
+  for (const { e, row, more, text } of [...past.values()].reverse()) {
     const fits = (!find || text.includes(find)) && (!only || (only === 'bad' ? isBad(e) : e.warnings));
-    row.hidden = !fits;
-    if (more) more.hidden = !fits;
     if (fits) shown++;
+    row.hidden = !fits || (!all && shown > FEW);
+    if (more) more.hidden = row.hidden;
   }
+  $('all').hidden = shown <= FEW;
+  put($('all'), all ? `Show ${FEW}` : `Show all ${shown}`);
   put($('past-n'), shown === past.size ? shown : `${shown} of ${past.size}`);
   $('past').parentElement.hidden = !shown;
   $('past-empty').hidden = shown > 0;
@@ -223,7 +233,7 @@ function showPlots() {
 let providers = [];
 
 function stateOf(p) {
-  const left = t => span(Math.max(t - now(), 0) + 999 - (Math.max(t - now(), 0) + 999) % 1000);
+  const left = t => { const s = Math.ceil((t - now()) / 1000); return s < 60 ? `${s} s` : span(s * 1000); };
   const until = t => t > now() ? `until ${clock(t)} (${left(t)})` : 'until it is tried again';
   const resting = p.keys.filter(k => k.until);
   if (p.until) return ['bad', `resting ${until(p.until)}`];
@@ -265,6 +275,16 @@ function showFindings(findings) {
   $('findings').hidden = !findings.length;
   $('findings-empty').hidden = findings.length > 0;
   if (!fresh) say(`The configuration was reloaded: ${plural(findings.length, 'finding')}`);
+}
+
+function showBudgets(list) {
+  $('budgets').hidden = !list.length;
+  $('spent').replaceChildren(...list.map(b => {
+    const over = b.budget !== null && b.spent >= b.budget, state = el('span', 'state', over ? 'used up' : 'fine');
+    state.dataset.state = over ? 'bad' : 'fine';
+    const sum = b.budget === null ? money(b.spent) : `${money(b.spent)} of ${money(b.budget)}`;
+    return el('li', '', el('div', 'top', el('b', '', b.key), b.budget === null ? null : state, el('span', 'sec', sum)));
+  }));
 }
 
 let shells = [];
@@ -317,6 +337,7 @@ function take(state) {
   for (const t of points.keys()) if (t < now() - server.span - 60000) points.delete(t);
   if (state.providers) providers = state.providers;
   if (state.findings) showFindings(state.findings);
+  if (state.budgets) showBudgets(state.budgets);
   if (state.setup) showSetup(state.setup);
   if (state.ended || fresh) showPast();
   show();
@@ -382,6 +403,7 @@ $('pause').onclick = () => {
   $('pause').setAttribute('aria-pressed', paused);
   showPast();
 };
+$('all').onclick = () => { all = !all; filter(); };
 $('shell').onchange = showLines;
 $('copy').onclick = async () => {
   try {

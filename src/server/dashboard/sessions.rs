@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
+
+use crate::config::Digest;
 
 /// A session ends after that long.
 pub(super) const LASTS: Duration = Duration::from_secs(12 * 3600);
@@ -24,8 +26,8 @@ pub(super) struct Sessions {
 
 struct Session {
     token: [u8; 32],
-    /// Digest of the key that it was opened with.
-    key: [u8; 32],
+    /// The key that it was opened with.
+    key: Digest,
     until: Instant,
 }
 
@@ -40,7 +42,7 @@ impl Default for Sessions {
 
 impl Sessions {
     /// A new one for who has this key: its token. None: there are no random numbers.
-    pub(super) fn open(&self, key: &[u8; 32], now: Instant) -> Option<String> {
+    pub(super) fn open(&self, key: Digest, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = hex(&bytes);
@@ -49,18 +51,21 @@ impl Sessions {
         if open.len() >= MOST {
             open.remove(0);
         }
-        open.push(Session { token: digest(&token), key: *key, until: now + LASTS });
+        open.push(Session { token: digest(&token), key, until: now + LASTS });
         Some(token)
     }
 
-    /// Whether this token is that of a session that was opened with this key and has not ended.
-    pub(super) fn find(&self, token: &str, key: &[u8; 32], now: Instant) -> bool {
+    /// The key that the session of this token was opened with; none: there is no such session, or
+    /// it has ended.
+    pub(super) fn find(&self, token: &str, now: Instant) -> Option<Digest> {
         let token = digest(token);
-        let mut found = Choice::from(0);
+        let mut found = None;
         for session in self.lock().iter().filter(|session| session.until > now) {
-            found |= session.token.ct_eq(&token) & session.key.ct_eq(key);
+            if session.token.ct_eq(&token).into() {
+                found = Some(session.key);
+            }
         }
-        found.into()
+        found
     }
 
     /// Ends it.
@@ -89,29 +94,26 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const KEY: [u8; 32] = [1; 32];
-
     #[test]
-    fn a_session_ends_with_its_time_its_key_or_a_word() {
-        let (sessions, now) = (Sessions::default(), Instant::now());
-        let token = sessions.open(&KEY, now).unwrap();
+    fn a_session_ends_with_its_time_or_a_word() {
+        let (sessions, now, key) = (Sessions::default(), Instant::now(), Digest::of(b"sesame"));
+        let token = sessions.open(key, now).unwrap();
         assert_eq!(token.len(), 64);
-        assert!(sessions.find(&token, &KEY, now));
-        assert!(!sessions.find(&token, &KEY, now + LASTS), "its time is over");
-        assert!(!sessions.find(&token, &[2; 32], now), "the key is another one");
-        assert!(!sessions.find(&token.to_uppercase(), &KEY, now));
-        assert!(!sessions.find("", &KEY, now));
+        assert_eq!(sessions.find(&token, now), Some(key));
+        assert_eq!(sessions.find(&token, now + LASTS), None, "its time is over");
+        assert_eq!(sessions.find(&token.to_uppercase(), now), None);
+        assert_eq!(sessions.find("", now), None);
         sessions.close("nonsense");
-        assert!(sessions.find(&token, &KEY, now));
+        assert_eq!(sessions.find(&token, now), Some(key));
         sessions.close(&token);
-        assert!(!sessions.find(&token, &KEY, now));
+        assert_eq!(sessions.find(&token, now), None);
     }
 
     #[test]
     fn there_are_few_of_them() {
-        let (sessions, now) = (Sessions::default(), Instant::now());
-        let tokens: Vec<_> = (0..=MOST).map(|_| sessions.open(&KEY, now).unwrap()).collect();
-        let open = |token: &String| sessions.find(token, &KEY, now);
+        let (sessions, now, key) = (Sessions::default(), Instant::now(), Digest::of(b"sesame"));
+        let tokens: Vec<_> = (0..=MOST).map(|_| sessions.open(key, now).unwrap()).collect();
+        let open = |token: &String| sessions.find(token, now).is_some();
         assert!(!open(&tokens[0]) && open(&tokens[1]) && open(&tokens[MOST]));
         assert_eq!(sessions.lock().len(), MOST);
         assert_ne!(Sessions::default().cookie, sessions.cookie);

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use super::door::Guest;
 use crate::config::{Finding, Provider};
 use crate::observe::activity::{self, Activity, Ended, Running};
+use crate::observe::cost::Amount;
 use crate::server::app::{Shared, Worker};
+use crate::server::budgets::Standing;
 use crate::server::current::Current;
 use crate::upstream::health::ProviderHealth;
 
@@ -37,7 +39,31 @@ pub(super) struct View {
     generation: u64,
     shared: Shared,
     providers: Vec<Upstream>,
+    eyes: Eyes,
     sent: Sent,
+}
+
+/// What the guest may see.
+#[derive(Default)]
+struct Eyes {
+    /// The name of their key.
+    name: Option<Arc<str>>,
+    /// What is others', too.
+    all: bool,
+    /// Texts are shown at all.
+    content: bool,
+}
+
+impl Eyes {
+    /// Whether what belongs to this key is for them.
+    fn may_see(&self, key: Option<&str>) -> bool {
+        self.all || (key.is_some() && key == self.name.as_deref())
+    }
+
+    /// Whether they may read the texts of this key's requests.
+    fn may_read(&self, key: Option<&str>) -> bool {
+        self.content && self.may_see(key)
+    }
 }
 
 /// A provider, the ids of its models, and how it fares.
@@ -65,7 +91,11 @@ impl View {
         let current = worker.current.clone();
         let (generation, shared) = current.get();
         let providers = upstreams(&shared);
-        Self { current, guest, origin, generation, shared, providers, sent: Sent::default() }
+        let (eyes, sent) = (Eyes::default(), Sent::default());
+        let mut view = Self { current, guest, origin, generation, shared, providers, eyes, sent };
+        // Looks at who the guest is.
+        view.welcome();
+        view
     }
 
     /// Whether the guest may go on looking, now.
@@ -74,15 +104,13 @@ impl View {
             (self.generation, self.shared) = self.current.get();
             self.providers = upstreams(&self.shared);
         }
-        let Shared { config, drain, key, desk, .. } = &self.shared;
-        let key = key.as_ref().map(|key| *key.digest());
-        if !config.dashboard || !self.guest.is_welcome(key.as_ref(), &desk.sessions) {
-            Welcome::No
-        } else if drain.is_draining() {
-            Welcome::Draining
-        } else {
-            Welcome::Yes
-        }
+        let Shared { config, drain, keys, desk, .. } = &self.shared;
+        let Some(inbound) = self.guest.among(keys, &desk.sessions).filter(|_| config.dashboard) else {
+            return Welcome::No;
+        };
+        self.eyes =
+            Eyes { name: inbound.name.clone(), all: inbound.sees_all(), content: config.dashboard_content };
+        if drain.is_draining() { Welcome::Draining } else { Welcome::Yes }
     }
 
     /// What is new, as JSON; none: nothing.
@@ -100,6 +128,7 @@ impl View {
             ("providers", self.states(activity, now)),
             ("findings", self.shared.findings.iter().map(finding).collect()),
             ("setup", self.setup()),
+            ("budgets", self.budgets()),
         ] {
             let text = value.to_string();
             if self.sent.parts.get(name) != Some(&text) {
@@ -109,7 +138,7 @@ impl View {
         }
         // In this order: one that ends in between is told as ended, and not as gone.
         let (running, all) = activity.running(MOST_RUNNING);
-        let (changed, gone) = self.sent.changes(activity, &running, self.shared.config.dashboard_content);
+        let (changed, gone) = self.sent.changes(activity, &running, &self.eyes);
         let ended = activity.ended(self.sent.ended);
         if !changed.is_empty() {
             tell("running", &Value::Array(changed).to_string());
@@ -124,8 +153,7 @@ impl View {
         }
         if let Some(last) = ended.last() {
             self.sent.ended = last.number;
-            let content = self.shared.config.dashboard_content;
-            let ended: Vec<Value> = ended.iter().map(|ended| past(ended, content)).collect();
+            let ended: Vec<Value> = ended.iter().map(|ended| past(ended, &self.eyes)).collect();
             tell("ended", &Value::Array(ended).to_string());
         }
         // The last bucket, and those that came after it.
@@ -154,7 +182,7 @@ impl View {
             "running": gate.running(),
             "limit": gate.limit(),
             "models": config.models.len(),
-            "key": config.ak.is_some(),
+            "key": config.asks_for_key(),
             "content": config.dashboard_content,
             "bucket": activity::BUCKET.as_millis() as u64,
             "span": activity::SPAN.as_millis() as u64,
@@ -184,6 +212,17 @@ impl View {
         self.providers.iter().map(state).collect()
     }
 
+    /// How the keys that the guest may see stand today.
+    fn budgets(&self) -> Value {
+        let all = self.shared.keys.standings();
+        let seen =
+            all.iter().filter(|standing| self.eyes.all || Some(&*standing.name) == self.eyes.name.as_deref());
+        seen.map(|Standing { name, spent, budget }| {
+            json!({"key": **name, "spent": spent.as_f64(), "budget": budget.map(Amount::as_f64)})
+        })
+        .collect()
+    }
+
     fn setup(&self) -> Value {
         let (Some(setup), Some(origin)) = (self.shared.desk.setup.get(), &self.origin) else {
             return Value::Array(Vec::new());
@@ -199,7 +238,7 @@ impl Sent {
         &mut self,
         activity: &Activity,
         running: &[Arc<Running>],
-        content: bool,
+        eyes: &Eyes,
     ) -> (Vec<Value>, Vec<u64>) {
         let mut changed = Vec::new();
         let mut now = HashMap::with_capacity(running.len());
@@ -218,7 +257,7 @@ impl Sent {
                     "told": told,
                 });
                 if let (None, Some(fields)) = (known, told.as_object_mut()) {
-                    fields.extend(always(activity, request, content));
+                    fields.extend(always(activity, request, eyes));
                 }
                 changed.push(told);
             }
@@ -231,7 +270,7 @@ impl Sent {
 }
 
 /// What does not change of a request that runs.
-fn always(activity: &Activity, request: &Running, content: bool) -> Map<String, Value> {
+fn always(activity: &Activity, request: &Running, eyes: &Eyes) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     add("request_id", request.request_id.as_str().into());
@@ -239,7 +278,10 @@ fn always(activity: &Activity, request: &Running, content: bool) -> Map<String, 
     add("stream", request.stream.into());
     add("began", activity.epoch_ms(request.began).into());
     add("received", request.received.into());
-    if content && !request.question.is_empty() {
+    if let Some(key) = &request.key {
+        add("key", (**key).into());
+    }
+    if eyes.may_read(request.key.as_deref()) && !request.question.is_empty() {
         add("question", request.question.as_str().into());
     }
     fields
@@ -261,9 +303,11 @@ fn upstreams(shared: &Shared) -> Vec<Upstream> {
     all
 }
 
-fn past(ended: &Ended, content: bool) -> Value {
+fn past(ended: &Ended, eyes: &Eyes) -> Value {
     let mut value = serde_json::to_value(ended).unwrap_or_default();
-    if !content && let Some(fields) = value.as_object_mut() {
+    if !eyes.may_read(ended.key.as_deref())
+        && let Some(fields) = value.as_object_mut()
+    {
         fields.remove("question");
         fields.remove("answer");
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::app::Worker;
 use super::attempt::{Answered, Asking, Further, Origin, Prepared};
+use super::pump::counts;
 use super::reading::Reading;
 use super::{adapt, failover};
 use crate::config::Model;
@@ -166,8 +167,10 @@ impl Rounds {
     }
 
     /// Asks the same model to go on.
-    fn ask(&mut self, resumed: Resumed, record: &Record) -> Step {
+    fn ask(&mut self, resumed: Resumed, record: &mut Record) -> Step {
         self.asked += 1;
+        // Is to be paid, whatever becomes of the rest.
+        record.counts = counts(resumed.usage());
         self.spent =
             self.asked >= MOST_ROUNDS || self.began.is_some_and(|began| began.elapsed() >= MOST_TIME);
         let Some(latest) = continued(&self.origin.request, &resumed.content()) else { return Step::Over };
@@ -179,7 +182,7 @@ impl Rounds {
         }
         let (worker, model) = (Rc::clone(&self.worker), Arc::clone(&self.model));
         let (request, request_id) = (self.latest.clone(), Rc::clone(&self.request_id));
-        let Origin { seed, delegated, keeping, .. } = self.origin.clone();
+        let Origin { seed, delegated, session, keeping, .. } = self.origin.clone();
         let round = if self.spent { Round::Last } else { Round::Further };
         let further = Further { resumed: Arc::new(resumed), round };
         Step::Asking(Box::pin(async move {
@@ -188,6 +191,7 @@ impl Rounds {
                 seed,
                 crossing: Crossing::default(),
                 delegated,
+                session,
                 keeping: keeping.map_or_else(OnceCell::new, OnceCell::from),
                 further: Some(further),
             };

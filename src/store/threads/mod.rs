@@ -111,17 +111,15 @@ impl Threads {
     /// # Errors
     /// As [`OpenError`] says.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, OpenError> {
-        Self::with(limits, |upkeep| Store::open(path, upkeep))
+        Store::open(path).map(|store| Self::of(store, limits))
     }
 
-    fn with(
-        limits: Limits,
-        open: impl FnOnce(super::writer::Upkeep) -> Result<Store, OpenError>,
-    ) -> Result<Self, OpenError> {
+    /// Those of an open file.
+    pub fn of(store: Store, limits: Limits) -> Self {
         let pins = Arc::new(Pins::default());
         let bounds = Bounds { limits, pins: Arc::clone(&pins) };
-        let store = open(Box::new(move |db| bounds.keep(db, now())))?;
-        Ok(Self { store, limits, pins })
+        store.writer.keep_up(Box::new(move |db| bounds.keep(db, now())));
+        Self { store, limits, pins }
     }
 
     /// The limits that it was opened with.

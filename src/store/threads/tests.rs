@@ -408,7 +408,7 @@ impl StorageBackend for Disk {
 
 fn on(disk: Disk) -> Threads {
     let limits = Limits { max_bytes: 200_000, ..limits() };
-    Threads::with(limits, |upkeep| Store::over_backend(disk, upkeep)).unwrap()
+    Threads::of(Store::over_backend(disk).unwrap(), limits)
 }
 
 /// The power fails anywhere: what was acknowledged is there, whole, and nothing twice.

@@ -5,6 +5,7 @@ mod complaint;
 pub mod error;
 mod fetched;
 mod known;
+pub mod metadata;
 pub mod outline;
 pub mod request;
 pub mod thread;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::ApiError;
 use super::complaint::{Complaint, Result, Under};
-use crate::wire::json::{Cursor, JsonStr};
+use crate::wire::json::{Cursor, JsonStr, RawJson};
 
 /// A request body, with the places of what a proxy may have to change.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Outline<'a> {
     pub stream: bool,
     /// `thinking.type` is `enabled`.
     pub thinking_enabled: bool,
+    /// `metadata`, as it came.
+    pub metadata: Option<RawJson<'a>>,
     /// The members of the body.
     pub fields: List<Field>,
     /// The entries of `messages`.
@@ -115,6 +117,7 @@ fn outline(text: &str) -> Result<Outline<'_>> {
         model_at: 0..0,
         stream: false,
         thinking_enabled: false,
+        metadata: None,
         fields: List::at(opening(&mut cur)),
         turns: List::at(0),
     };
@@ -139,6 +142,7 @@ fn outline(text: &str) -> Result<Outline<'_>> {
                 field = Some(Field::ContextManagement);
                 cur.raw()?;
             }
+            "metadata" => outline.metadata = Some(cur.raw()?),
             _ => drop(cur.raw()?),
         }
         outline.fields.push(field, cur.at());

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub output_schema: Option<RawJson<'a>>,
     /// `cache_control` of the whole request.
     pub cache_control: Option<RawJson<'a>>,
+    /// `metadata`, as it came.
+    pub metadata: Option<RawJson<'a>>,
     /// `safeguards`: the client expects verdicts on tool calls.
     pub safeguards: Option<RawJson<'a>>,
     /// Length of the body in bytes.
@@ -224,6 +226,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
         effort: None,
         output_schema: None,
         cache_control: None,
+        metadata: None,
         safeguards: None,
         source_len: 0,
         unsupported: Vec::new(),
@@ -259,6 +262,7 @@ fn request<'a>(cur: &mut Cursor<'a>, whole: bool, mut known: Option<&mut KnownTo
                 }
             }
             "cache_control" => r.cache_control = Some(cur.raw()?).filter(|c| !c.is_null()),
+            "metadata" => r.metadata = Some(cur.raw()?),
             "safeguards" => r.safeguards = Some(cur.raw()?).filter(|s| !s.is_null()),
             other => {
                 let value = cur.raw()?;

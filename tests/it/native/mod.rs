@@ -12,7 +12,7 @@ use crate::support::upstream::http;
 
 /// A stream as Anthropic's API sends it, with things that no converter would write: numbers
 /// that no double holds, escapes, odd spaces, fields and a block that are newer than this.
-const STREAM: &str = concat!(
+pub const STREAM: &str = concat!(
     "event: message_start\n",
     r#"data: {"type":"message_start","message":{"id":"msg_up","type":"message","role":"assistant","model":"remote-m","content":[],"stop_reason":null,"usage":{"input_tokens":25,"cache_creation_input_tokens":4,"cache_read_input_tokens":9,"output_tokens":1,"service_tier":"standard"}}}"#,
     "\n\n",
@@ -48,7 +48,7 @@ const STREAM: &str = concat!(
 );
 
 /// A whole message of the same kind.
-const MESSAGE: &str = concat!(
+pub const MESSAGE: &str = concat!(
     " {\"id\":\"msg_up\", \"type\" : \"message\",\"role\":\"assistant\",\"model\":\"remote-m\",\r\n",
     "  \"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"EqQBCkgI\"},",
     "{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"f\",\"input\":{\"n\":12345678901234567890,\"x\":1.0}},",
@@ -56,7 +56,7 @@ const MESSAGE: &str = concat!(
     "\"usage\":{\"input_tokens\":25,\"cache_read_input_tokens\":9,\"output_tokens\":15,\"new\":{\"a\":[1e3]}},\"container\":null}\n",
 );
 
-const SSE: (&str, &str) = ("content-type", "text/event-stream; charset=utf-8");
+pub const SSE: (&str, &str) = ("content-type", "text/event-stream; charset=utf-8");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Anthropic's error JSON.

@@ -14,6 +14,8 @@ pub const UPSTREAM_KEY: &str = "sk-upstream-7f3a";
 pub fn config(base: &str) -> Config {
     let mut config = Config {
         ak: None,
+        keys: Vec::new(),
+        budgets: None,
         host: "127.0.0.1".to_owned(),
         port: 0,
         upstream_timeout: Duration::from_secs(30),
@@ -56,6 +58,7 @@ pub fn change(config: &mut Config, change: impl Fn(&mut Provider)) {
 /// One more model, with a provider of its own.
 pub fn add_model(config: &mut Config, id: &str, base: &str, profile: &str) {
     config.models.push(Arc::new(Model {
+        price: None,
         id: id.to_owned(),
         display_name: format!("Model {id}"),
         provider: Arc::new(Provider {

@@ -18,6 +18,7 @@ pub fn native(base: &str) -> Config {
 /// One more model of that kind, with a provider of its own.
 pub fn add_native(config: &mut Config, id: &str, base: &str) {
     config.models.push(Arc::new(Model {
+        price: None,
         id: id.to_owned(),
         display_name: format!("Model {id}"),
         provider: Arc::new(Provider {

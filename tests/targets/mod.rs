@@ -11,7 +11,7 @@ pub mod sse;
 pub mod stream;
 
 #[allow(dead_code)]
-#[path = "../../tests/support/grammar.rs"]
+#[path = "../support/grammar.rs"]
 mod grammar;
 
 use std::sync::LazyLock;
