@@ -59,6 +59,109 @@ fn the_table_of_metrics_is_true() {
     }
 }
 
+/// What an expression of PromQL asks for: each of our metrics, with the labels of its selector and
+/// their values.
+fn asked(text: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("claude_proxy_") {
+        rest = &rest[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let selector = after.strip_prefix('{').and_then(|s| s.split_once('}')).map_or("", |(s, _)| s);
+        let mut labels = Vec::new();
+        for pair in selector.split_terminator('"').collect::<Vec<_>>().chunks(2) {
+            let [label, value] = pair else { panic!("{selector}") };
+            let label =
+                label.trim_matches(|c: char| c == ',' || c == ' ' || c == '=' || c == '~' || c == '!');
+            labels.push((label.to_owned(), (*value).to_owned()));
+        }
+        found.push((name.to_owned(), labels));
+        rest = after;
+    }
+    found
+}
+
+/// What a series has beside our labels.
+const OF_A_SCRAPE: [&str; 3] = ["instance", "job", "le"];
+
+/// Checks that an expression asks for metrics and labels that there are; says which labels.
+fn check_expression(expression: &str) -> Vec<&'static str> {
+    let mut known = OF_A_SCRAPE.to_vec();
+    let all = asked(expression);
+    for (name, labels) in &all {
+        let metric = names::ALL.iter().find(|n| match n.kind {
+            names::Kind::Histogram => {
+                name.strip_prefix(n.base).is_some_and(|s| ["_bucket", "_sum", "_count"].contains(&s))
+            }
+            _ => *name == n.exposed(),
+        });
+        let metric = metric.unwrap_or_else(|| panic!("no metric {name}: {expression}"));
+        known.extend(metric.labels);
+        for (label, value) in labels {
+            assert!(
+                metric.labels.contains(&&**label) || OF_A_SCRAPE.contains(&&**label),
+                "{name} has no label {label}: {expression}"
+            );
+            let values: &[&str] = match &**label {
+                "outcome" if metric.labels.contains(&"status") => &names::OUTCOMES,
+                "stop_reason" => &names::STOP_REASONS,
+                "part" => &names::OWN_PARTS,
+                "kind" => &names::TOKEN_KINDS,
+                "result" if metric.base.ends_with("reloads") => &names::RELOAD_RESULTS,
+                "result" => &names::RESULTS,
+                "scope" => &names::REST_SCOPES,
+                "stage" => &names::STAGES,
+                "turn" => &names::TURNS,
+                _ => continue,
+            };
+            assert!(
+                value.split('|').all(|v| v.starts_with('$') || values.contains(&v)),
+                "{value}: {expression}"
+            );
+        }
+    }
+    for by in expression.split("by (").skip(1) {
+        for label in by.split(')').next().unwrap().split(", ") {
+            assert!(known.contains(&label), "nothing has the label {label}: {expression}");
+        }
+    }
+    known
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_what_there_is() {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)).unwrap()
+    };
+    let dashboard = read("grafana.json");
+    let json: Value = serde_json::from_str(&dashboard).unwrap();
+    let mut expressions = 0;
+    for panel in json["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let expression = target["expr"].as_str().unwrap();
+            let known = check_expression(expression);
+            let legend = target["legendFormat"].as_str().unwrap();
+            for label in legend.split("{{").skip(1).map(|l| l.split("}}").next().unwrap()) {
+                assert!(known.contains(&label), "{title}: {legend}: {expression}");
+            }
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{title}");
+            expressions += 1;
+        }
+    }
+    assert!(expressions > 40, "{expressions}");
+    for variable in ["datasource", "instance", "provider", "model"] {
+        let all = json["templating"]["list"].as_array().unwrap();
+        assert!(all.iter().any(|v| v["name"] == variable), "{variable}");
+    }
+    // What variables and annotations ask for, too.
+    check_expression(&dashboard.replace("\\\"", "\""));
+    for rule in read("prometheus/alerts.yml").split("expr: ").skip(1) {
+        check_expression(rule);
+    }
+}
+
 /// The table's row of a profile, made from its data.
 fn row(name: &str, profile: &Value) -> String {
     let text = |key: &str| profile[key].as_str().unwrap();

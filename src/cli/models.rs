@@ -24,8 +24,19 @@ struct Row<'a> {
     /// Only where it is not `openai`.
     #[serde(skip_serializing_if = "Option::is_none")]
     api: Option<&'static str>,
+    /// Only where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<PerMillion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<Remote>,
+}
+
+/// What a million tokens cost.
+#[derive(Clone, Copy, Serialize)]
+struct PerMillion {
+    input: f64,
+    output: f64,
+    cached: f64,
 }
 
 /// What the provider's own list says of a model.
@@ -65,6 +76,10 @@ pub(super) fn run(args: &ModelsArgs, global: &GlobalArgs, printer: &mut Printer)
             remote_id: &m.spec.remote_id,
             profile: &m.profile.name,
             api: Some(m.provider.api).filter(|api| *api != Api::OpenAi).map(Api::as_str),
+            price: m.price.map(|price| {
+                let [input, output, cached] = price.per_million();
+                PerMillion { input, output, cached }
+            }),
             remote: lists
                 .iter()
                 .find(|(provider, _)| Arc::ptr_eq(provider, &m.provider))
@@ -155,7 +170,9 @@ fn table(rows: &[Row<'_>], remote: bool, printer: &mut Printer) -> anyhow::Resul
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let head = ["ID", "NAME", "PROVIDER", "REMOTE ID", "PROFILE"];
-    table.set_header(head.into_iter().chain(remote.then_some("REMOTE")));
+    let priced = rows.iter().any(|row| row.price.is_some());
+    let prices = ["IN", "OUT", "CACHED"].into_iter().filter(|_| priced);
+    table.set_header(head.into_iter().chain(prices).chain(remote.then_some("REMOTE")));
     for row in rows {
         // Where requests pass through, no profile says what is made of them.
         let profile = if row.api.is_some() { "-" } else { row.profile };
@@ -166,7 +183,10 @@ fn table(rows: &[Row<'_>], remote: bool, printer: &mut Printer) -> anyhow::Resul
             Presence::Unknown => "unknown",
             Presence::Failed => "failed",
         });
-        table.add_row(cells.into_iter().chain(last));
+        let prices = row.price.map(|p| [p.input, p.output, p.cached].map(|amount| amount.to_string()));
+        let prices = prices.unwrap_or_else(|| ["-"; 3].map(str::to_owned)).into_iter().filter(|_| priced);
+        let cells = cells.into_iter().map(str::to_owned).chain(prices);
+        table.add_row(cells.chain(last.map(str::to_owned)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

@@ -153,7 +153,7 @@ impl Inbound {
 
 fn refused() -> Refusal {
     // No word of the header: Claude Code turns a message with "x-api-key" into "please log in".
-    let message = "the key for this proxy is missing or wrong (config key `ak`): send it as `authorization: Bearer KEY`, \
+    let message = "the key for this proxy is missing or wrong (config keys `ak`, `keys`): send it as `authorization: Bearer KEY`, \
                    which is what ANTHROPIC_AUTH_TOKEN does";
     let mut error = ApiError::new(401, ErrorKind::Authentication, message);
     // Else Claude Code tries the same key for three minutes before it shows this.

@@ -14,6 +14,7 @@ use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
 use super::auth::Keys;
 use super::budgets::Standing;
+use super::closing::{Door, HANDSHAKES};
 use super::current::{Current, Newest};
 use super::dashboard::Setup;
 use super::drain::Drain;
@@ -215,6 +216,7 @@ impl Bound {
             tracing::info!(key = %name, %spent, budget, "spent so far today");
         }
         let factory = current.clone();
+        let door = Door::of(&listener);
         let server = front::serve(listener, config.workers.max(1), certificate.as_ref(), move || {
             let newest = Rc::new(Newest::new(factory.clone()));
             move |request, payload| answer(newest.worker(), request, payload)
@@ -229,6 +231,8 @@ impl Bound {
             let grace = current.get().1.config.shutdown_grace;
             let closing = async {
                 tokio::time::sleep(LAME_DUCK.min(grace)).await;
+                door.turn_away();
+                tokio::time::sleep(HANDSHAKES).await;
                 handle.stop(true).await;
                 // Nobody is left, so `server` has ended too.
                 std::future::pending::<()>().await;

@@ -7,6 +7,7 @@ mod attempt;
 mod auth;
 mod budgets;
 mod clocks;
+mod closing;
 mod connection;
 mod count_tokens;
 mod current;

@@ -3,6 +3,8 @@
 //! Everyone who keeps something in it has tables of their own; the file is opened once, and all
 //! writing is done by one thread, many writes with one `fsync`.
 
+#[cfg(test)]
+mod disk;
 mod file;
 mod slot;
 pub mod spent;

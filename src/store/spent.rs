@@ -175,8 +175,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::store::disk::Disk;
     use crate::store::threads::{Limits, Threads};
 
     fn open(dir: &Path) -> Spent {
@@ -236,6 +238,60 @@ mod tests {
         let days: Vec<u64> = spent.book().days.keys().copied().collect();
         assert_eq!(days, (121..160).chain([99_999]).collect::<Vec<_>>());
         assert_eq!(spent.sum(159, "a"), 2);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_caught_up_with() {
+        let disk = Disk::default();
+        let spent = Spent::of(Store::over_backend(disk.clone()).unwrap()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let flush = || runtime.block_on(spent.flush());
+        spent.add(1, &name("a"), 1);
+        flush();
+        disk.1.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            spent.add(1, &name("a"), 10);
+            spent.add(2, &name("b"), 10);
+            flush();
+        }
+        // It holds in memory.
+        assert_eq!((spent.sum(1, "a"), spent.sum(2, "b")), (31, 30));
+        assert_eq!(spent.book().unwritten.len(), 2);
+        disk.1.store(false, Ordering::Relaxed);
+        spent.add(3, &name("c"), 1);
+        flush();
+        assert!(spent.book().unwritten.is_empty());
+        drop(spent);
+        let again = Spent::of(Store::over_backend(disk).unwrap()).unwrap();
+        assert_eq!((again.sum(1, "a"), again.sum(2, "b"), again.sum(3, "c")), (31, 30, 1));
+    }
+
+    #[test]
+    fn a_power_failure_takes_no_sum_that_was_on_disk_and_doubles_none() {
+        let disk = Disk::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        // After which operation of the disk each sum was there.
+        let mut there = Vec::new();
+        {
+            let spent = Spent::of(Store::over_backend(disk.clone()).unwrap()).unwrap();
+            for _ in 0..40 {
+                spent.add(1, &name("a"), 1);
+                runtime.block_on(spent.flush());
+                there.push(disk.lock().1.len());
+            }
+        }
+        let (created, all) = (there[0], disk.lock().1.len());
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for cut in (created..=all).step_by(3) {
+            let failed = disk.after_failure(cut, || {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random >> 63 == 1
+            });
+            let spent = Spent::of(Store::over_backend(failed).unwrap()).unwrap();
+            let least = there.iter().filter(|at| **at <= cut).count() as u128;
+            let sum = spent.sum(1, "a");
+            assert!((least..=least + 1).contains(&sum), "cut at {cut}: {least}, there {sum}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 """What the upstream refuses: what Claude Code tells its user, and what it tries again."""
 from __future__ import annotations
 
+from pathlib import Path
+
 from stage import KEY, scenario, tools_of
 from upstream import either, error
 
@@ -69,6 +71,32 @@ def unknown_model(t):
     t.up.play(either("never"))
     s = t.claude("Hello?", fails=True, model="no-such-model")
     assert "no-such-model" in s.answer and not t.up.seen, s.result
+
+
+@scenario
+def budget_is_used_up(t):
+    """Said at once, in words that tell whose budget it is and when it begins anew; nothing is tried again, however long that is."""
+    t.serve(model={"price": {"input": 1, "output": 1}}, keys=[{"name": "alice", "key": "open-alice-3f9c", "budget": 0}],
+            budgets={"path": str(Path(t.home) / "spent.redb")})
+    t.up.play(either("never"))
+    s = t.claude("Hello?", fails=True, key="open-alice-3f9c", env={"CLAUDE_CODE_MAX_RETRIES": None}, limit=60)
+    assert "the budget of key `alice` for today is used up" in s.answer and "midnight UTC" in s.answer, s.result
+    assert s.result["api_error_status"] == 429 and not t.up.seen, (s.result, len(t.up.seen))
+    assert not [e for e in s.lines if e.get("subtype") == "api_retry"], s.lines
+    # another key of the same proxy works
+    t.up.play(either("Here I am."))
+    assert t.claude("Hello?").answer == "Here I am."
+
+
+@scenario
+def key_may_not_use_the_model(t):
+    """Said at once, with the model's name."""
+    t.serve(others=({"id": "other"},), keys=[{"name": "alice", "key": "open-alice-3f9c", "models": ["other"]}])
+    t.up.play(either("Here I am."))
+    s = t.claude("Hello?", fails=True, key="open-alice-3f9c", env={"CLAUDE_CODE_MAX_RETRIES": None}, limit=60)
+    assert "the key `alice` may not use the model `glm-test`" in s.answer and "login" not in s.answer.lower(), s.result
+    assert s.result["api_error_status"] == 403 and not t.up.seen, (s.result, len(t.up.seen))
+    assert t.claude("Hello?", key="open-alice-3f9c", model="other").answer == "Here I am."
 
 
 LIMITS = {

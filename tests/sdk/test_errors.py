@@ -6,7 +6,8 @@ import time
 
 import anthropic
 import pytest
-from conftest import KEY, USER, connect
+from conftest import KEY, USER, config, connect
+from proxy import Proxy
 from upstream import Answer, error, whole
 
 OVERLOADED = getattr(anthropic, "OverloadedError", anthropic.APIStatusError)     # 0.60 has it, but not in public
@@ -208,3 +209,28 @@ def test_errors_of_the_async_client(proxy, up):
     with pytest.raises(anthropic.RateLimitError) as e:
         asyncio.run(run())
     assert e.value.status_code == 429 and e.value.request_id.startswith("req_")
+
+
+def test_used_up_budget(shared_upstream, tmp_path):
+    """Raised at once, although the SDK tries a 429 again by itself."""
+    shared_upstream.play(whole("one"), whole("never"))
+    one = config(shared_upstream, keys=[{"name": "alice", "key": "open-alice", "budget": 1e-6}], budgets={"path": str(tmp_path / "spent.redb")})
+    one["providers"][0]["models"][0]["price"] = {"input": 1, "output": 1}
+    with Proxy(one) as proxy:
+        client = connect(proxy, api_key="open-alice", max_retries=2)
+        assert client.messages.create(model="plain", max_tokens=64, messages=USER).content[0].text == "one"
+        with pytest.raises(anthropic.RateLimitError, match="the budget of key `alice` for today is used up") as e:
+            for _ in range(50):                           # the last one is counted when it has ended
+                shared_upstream.play(whole("one"))
+                client.messages.create(model="plain", max_tokens=64, messages=USER)
+        assert e.value.body["error"]["type"] == "rate_limit_error"
+        assert 0 < int(e.value.response.headers["retry-after"]) <= 24 * 3600 and not shared_upstream.seen
+
+
+def test_model_that_the_key_may_not_use(shared_upstream):
+    shared_upstream.play(whole("never"))
+    with Proxy(config(shared_upstream, keys=[{"name": "alice", "key": "open-alice", "models": ["deep"]}])) as proxy:
+        client = connect(proxy, api_key="open-alice", max_retries=2)
+        with pytest.raises(anthropic.PermissionDeniedError, match="may not use the model `plain`"):
+            client.messages.create(model="plain", max_tokens=64, messages=USER)
+        assert [m.id for m in client.models.list()] == ["deep"] and not shared_upstream.seen

@@ -174,6 +174,11 @@ impl Metrics {
             let OfModel { model, provider } = labels.clone();
             self.tokens.get_or_create_owned(&Tokens { model, provider, kind })
         });
+        for (status, outcome, stop_reason) in names::USUAL {
+            let OfModel { model, provider } = labels.clone();
+            let status = Status(status);
+            self.ended.get_or_create_owned(&Ended { model, provider, status, outcome, stop_reason });
+        }
         let own = names::OWN_PARTS.map(|part| {
             let OfModel { model, provider } = labels.clone();
             self.own.get_or_create_owned(&OwnShare { model, provider, part })

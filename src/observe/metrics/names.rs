@@ -145,6 +145,18 @@ pub const STOP_REASONS: [&str; 10] = [
     "other",
     NO_STOP_REASON,
 ];
+/// The ends of requests that are there for each model from the start, at 0: what grows from 0 to 1
+/// shows in a rate, and what begins at 1 does not. Status, outcome, stop reason.
+pub(super) const USUAL: [(u16, &str, &str); 8] = [
+    (200, "done", "end_turn"),
+    (200, "done", "max_tokens"),
+    (200, "done", "tool_use"),
+    (200, "failed", NO_STOP_REASON),
+    (200, "client_gone", NO_STOP_REASON),
+    (0, "client_gone", NO_STOP_REASON),
+    (429, "refused", NO_STOP_REASON),
+    (502, "refused", NO_STOP_REASON),
+];
 /// The request came to no end that has a reason.
 pub const NO_STOP_REASON: &str = "none";
 /// `part` of [`OWN`].
