@@ -1,5 +1,6 @@
 //! What the operator sees: log lines, metrics, captures. A leaf: imports no other layer.
 
+pub mod activity;
 pub mod capture;
 pub mod cost;
 mod lines;
@@ -14,6 +15,7 @@ mod request_line;
 pub mod side;
 pub mod trace;
 
+pub use activity::Activity;
 pub use capture::{Capture, Exchange};
 pub use log::{LogFormat, clip};
 pub use metrics::Metrics;

@@ -148,8 +148,7 @@ impl Call {
         record.meter = Some(worker.meters.of(model));
         record.price =
             model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
-        record.provider.clone_from(&model.provider.name);
-        record.remote.clone_from(&model.spec.remote_id);
+        record.ask(&model.provider.name, &model.spec.remote_id);
         if let Some(exchange) = &record.capture {
             let (name, stream) = (record.model.as_str(), record.stream);
             exchange.describe(|meta| describe(meta, (name, stream), model, asking.seed));
@@ -187,7 +186,7 @@ impl Call {
         if asking.keeping.get().is_some() {
             (converted.reply.record, converted.reply.holds.commit) = (true, true);
         }
-        converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
+        converted.reply.preview_chars = worker.preview_chars();
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
         if converted.answer_locally {
@@ -246,8 +245,7 @@ impl Call {
         match &self.way {
             Way::Converted(reply) => Feed::new(content_type, reply.clone()).into(),
             Way::Passed(_) => {
-                let preview = worker.config.log_stream_text_preview_chars;
-                Relay::new(content_type, self.model.provider.name.clone(), preview).into()
+                Relay::new(content_type, self.model.provider.name.clone(), worker.preview_chars()).into()
             }
         }
     }

@@ -11,6 +11,7 @@ mod closing;
 mod connection;
 mod count_tokens;
 mod current;
+mod dashboard;
 mod drain;
 mod failover;
 mod front;
@@ -46,5 +47,6 @@ mod window;
 mod work;
 
 pub use admit::Load;
+pub use dashboard::Setup;
 pub use listen::{BindError, Bound, Server, Stop};
 pub use reload::{Reload, ReloadError, Reloaded};

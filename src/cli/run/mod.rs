@@ -38,13 +38,15 @@ const REMOVED: [&str; 7] = [
 
 /// Runs the command.
 pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let (mut config, demo) = configured(args.demo, global, printer)?;
+    let (mut config, _, demo) = configured(args.demo, global, printer)?;
     "127.0.0.1".clone_into(&mut config.host);
     config.port = 0;
     // Nothing leaves this machine, and the certificate is for other names.
     config.tls = None;
     // Its key is new each time, and several may run beside each other.
     config.extras.threads = None;
+    // Nobody but the command knows the key.
+    config.dashboard = false;
     config.budgets = None;
     config.keys.clear();
     let key = key()?;
