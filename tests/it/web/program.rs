@@ -35,7 +35,7 @@ fn result(
     let model = model(url.to_owned());
     let config = json!({"port": 0, "web_fetch": true, "web_fetch_private_hosts": [listed],
         "providers": [{"base_url": model.base(), "api_key": "k", "models": [{"id": "m"}]}]});
-    let mut program = Program::start_in(&["serve", "--log-level", "trace"], &config.to_string(), set);
+    let program = Program::start_in(&["serve", "--log-level", "trace"], &config.to_string(), set);
     let body = json!({"model": "m", "max_tokens": 99, "tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}],
         "messages": [{"role": "user", "content": format!("Read {url} for me")}]});
     let answer = post(program.addr(), body.to_string().as_bytes());
