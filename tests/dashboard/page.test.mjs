@@ -209,7 +209,7 @@ for (const colorScheme of ['light', 'dark']) {
     test(`axe has nothing to say: ${colorScheme}, ${size}`, async () => {
       const { page, context, wrong } = await signedIn({ colorScheme, viewport, reducedMotion: 'reduce' });
       const slow = [proxy.ask('slow-coder'), proxy.ask('claude-opus-4-8'), proxy.ask('slow-coder', { stop_sequences: ['a', 'b', 'c', 'd', 'e'] })];
-      for (let n = 0; n < 12; n++) await proxy.ask(n % 5 === 3 ? 'limited-glm' : 'quick-chat', n % 4 ? { top_k: 5 } : { stream: false });
+      for (let n = 0; n < 5; n++) await proxy.ask(n % 5 === 3 ? 'limited-glm' : 'quick-chat', n % 4 ? { top_k: 5 } : { stream: false });
       for (let n = 0; n < 5; n++) await proxy.ask('down-70b', { stream: false });
       await proxy.ask('cut-off');
       await row(page, 'cut-off').waitFor(PATIENCE);
