@@ -22,6 +22,7 @@ mod reload;
 mod remote;
 mod run;
 mod serve;
+mod service;
 mod tidy;
 mod watch;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::args::ServeArgs;
+use super::service::{self, Tell};
 use super::watch::{self, Print, Settling};
 use crate::config::{self, Config, Finding, LoadError, Severity};
 use crate::server::{Reload, ReloadError, Reloaded};
@@ -31,17 +32,25 @@ impl Source {
     }
 
     /// Reads the file again whenever that is asked for, from now on; never ends. `stop` is told if
-    /// a SIGHUP means that the terminal is gone.
+    /// a SIGHUP means that the terminal is gone, and a service manager the `status` after each
+    /// reading.
     pub(super) fn follow(
         self,
         reload: Reload,
         stop: UnboundedSender<()>,
+        status: String,
     ) -> std::io::Result<impl Future<Output = ()>> {
         let hangups = Hangups::listen()?;
-        Ok(self.follow_all(hangups, reload, stop))
+        Ok(self.follow_all(hangups, reload, stop, status))
     }
 
-    async fn follow_all(mut self, mut hangups: Hangups, reload: Reload, stop: UnboundedSender<()>) {
+    async fn follow_all(
+        mut self,
+        mut hangups: Hangups,
+        reload: Reload,
+        stop: UnboundedSender<()>,
+        status: String,
+    ) {
         // A log on a terminal is a person's; that of a service is somewhere else.
         let on_terminal = std::io::stderr().is_terminal();
         loop {
@@ -61,7 +70,9 @@ impl Source {
                 }
                 () = changed => tracing::info!("the configuration file has changed: reading it again"),
             }
+            service::tell(Tell::Reloading);
             self.again(&reload).await;
+            service::tell(Tell::Ready(&status));
         }
     }
 

@@ -1,7 +1,7 @@
 //! `serve`.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::args::{EnvShell, GlobalArgs, ServeArgs};
 use super::environment::{self, PLACEHOLDER, PLACEHOLDERS, TOKEN};
 use super::output::{BOLD, CYAN};
 use super::reload::Source;
+use super::service::{self, Tell};
 use super::{Exit, Printer};
 use crate::config::{self, Config, Finding, Severity};
 use crate::demo::Demo;
@@ -26,6 +27,14 @@ const PACE: Duration = Duration::from_millis(25);
 pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     log::init(&global.log_level, global.log_format.into(), global.ansi())?;
     let path = (!args.demo).then(|| config::locate(global.config.as_deref()));
+    let socket = service::socket()?;
+    // A socket that is there already goes before all that names another.
+    let args = match socket.as_ref().map(TcpListener::local_addr).transpose()? {
+        Some(addr) => {
+            &ServeArgs { host: Some(addr.ip().to_string()), port: Some(addr.port()), ..args.clone() }
+        }
+        None => args,
+    };
     let source = Source::new(path, args);
     let (mut config, demo) = configured(args.demo, global, printer)?;
     if let Some(host) = &args.host {
@@ -38,7 +47,10 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     }
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
-        let mut bound = Server::bind(Arc::clone(&config))?;
+        let mut bound = match socket {
+            Some(socket) => Server::adopt(Arc::clone(&config), socket)?,
+            None => Server::bind(Arc::clone(&config))?,
+        };
         let capture = args.capture.as_deref().map(|dir| start_capture(dir, args.capture_max_mb, &config));
         let capture = capture.transpose()?.map(Arc::new);
         if let Some(capture) = &capture {
@@ -47,10 +59,12 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
             bound.capture(Arc::clone(capture));
         }
         let addr = bound.addr();
-        let serving = until_signalled(bound, source)?;
+        let status = format!("listening on {addr}");
+        let serving = until_signalled(bound, source, status.clone())?;
         announce(&config, addr, printer);
         let (version, models) = (env!("CARGO_PKG_VERSION"), config.models.len());
         tracing::info!(%addr, version, models, "listening");
+        service::tell(Tell::Ready(&status));
         tokio::select! {
             ended = serving => ended?,
             ended = upstream(demo) => ended?,
@@ -112,9 +126,10 @@ pub(super) fn demo_config(demo: &Demo) -> anyhow::Result<Config> {
 fn until_signalled(
     bound: Bound,
     source: Source,
+    status: String,
 ) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
     let (stop, stopped) = unbounded_channel();
-    let reloads = source.follow(bound.reload(), stop.clone())?;
+    let reloads = source.follow(bound.reload(), stop.clone(), status)?;
     let signals = forward_signals(stop)?;
     Ok(async {
         tokio::select! {
@@ -139,6 +154,7 @@ fn forward_signals(stop: UnboundedSender<()>) -> std::io::Result<impl Future<Out
                 _ = interrupt.recv() => "SIGINT",
             };
             tracing::info!("{name}: {what}");
+            service::tell(Tell::Stopping);
             what = "ending now";
             let _ = stop.send(());
         }

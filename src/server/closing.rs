@@ -8,12 +8,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-/// Until handshakes that have begun are over, and their connections accepted.
-#[cfg(target_os = "linux")]
-pub(super) const HANDSHAKES: Duration = Duration::from_millis(50);
-/// Elsewhere there is nothing to wait for.
-#[cfg(not(target_os = "linux"))]
-pub(super) const HANDSHAKES: Duration = Duration::ZERO;
+/// After the last one was let in: until handshakes are over, connections accepted, and the heads of
+/// their first requests here. Connections without a request are closed then.
+pub(super) const LAST_COMERS: Duration = Duration::from_millis(50);
 
 /// A second handle of a listener.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
@@ -14,7 +16,7 @@ use super::admit::{Gate, Load};
 use super::app::{Shared, answer};
 use super::auth::Keys;
 use super::budgets::Standing;
-use super::closing::{Door, HANDSHAKES};
+use super::closing::{Door, LAST_COMERS};
 use super::current::{Current, Newest};
 use super::drain::Drain;
 use super::front;
@@ -71,6 +73,8 @@ pub struct Server;
 pub struct Bound {
     config: Arc<Config>,
     listener: TcpListener,
+    /// It stays open for somebody else when this server is gone.
+    shared: bool,
     addr: SocketAddr,
     current: Current,
 }
@@ -96,6 +100,29 @@ impl Server {
             .ok_or_else(|| host(io::Error::other("no such host")))?;
         let listener = listener(addr).map_err(|e| BindError::Listen(addr, e))?;
         let addr = listener.local_addr().map_err(|e| BindError::Listen(addr, e))?;
+        Self::over(config, listener, addr, false)
+    }
+
+    /// On a socket that somebody else has opened, and keeps: a service manager.
+    ///
+    /// # Errors
+    /// It is no socket that listens, or TLS is unusable.
+    pub fn adopt(config: Arc<Config>, listener: TcpListener) -> Result<Bound, BindError> {
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let addr = listener.local_addr().map_err(|e| BindError::Listen(unknown, e))?;
+        #[cfg(target_os = "linux")]
+        SockRef::from(&listener)
+            .set_tcp_user_timeout(Some(CLIENT_WRITE))
+            .map_err(|e| BindError::Listen(addr, e))?;
+        Self::over(config, listener, addr, true)
+    }
+
+    fn over(
+        config: Arc<Config>,
+        listener: TcpListener,
+        addr: SocketAddr,
+        shared_socket: bool,
+    ) -> Result<Bound, BindError> {
         let transports = Transports::new(config.providers(), None)?;
         let metrics = Arc::default();
         let (threads, spent) = kept(&config)?;
@@ -118,7 +145,7 @@ impl Server {
             threads,
             config: Arc::clone(&config),
         };
-        Ok(Bound { config, listener, addr, current: Current::new(shared) })
+        Ok(Bound { config, listener, shared: shared_socket, addr, current: Current::new(shared) })
     }
 }
 
@@ -172,7 +199,7 @@ impl Bound {
     /// The system refuses it.
     #[cfg(target_os = "linux")]
     pub fn client_write(&self, limit: Duration) -> io::Result<()> {
-        socket2::SockRef::from(&self.listener).set_tcp_user_timeout(Some(limit))
+        SockRef::from(&self.listener).set_tcp_user_timeout(Some(limit))
     }
 
     /// Tells how many requests run, also while [`Bound::run`] does.
@@ -196,14 +223,15 @@ impl Bound {
     /// # Errors
     /// The listener fails.
     pub async fn run(self, mut stop: Stop) -> io::Result<()> {
-        let Self { config, listener, current, .. } = self;
+        let Self { config, listener, shared, current, .. } = self;
         let Shared { drain, certificate, keys, .. } = current.get().1;
         for Standing { name, spent, budget } in keys.standings() {
             let budget = budget.map(tracing::field::display);
             tracing::info!(key = %name, %spent, budget, "spent so far today");
         }
         let factory = current.clone();
-        let door = Door::of(&listener);
+        // A queue that somebody else goes on to serve is left to them.
+        let door = (!shared).then(|| Door::of(&listener));
         let server = front::serve(listener, config.workers.max(1), certificate.as_ref(), move || {
             let newest = Rc::new(Newest::new(factory.clone()));
             move |request, payload| answer(newest.worker(), request, payload)
@@ -218,8 +246,11 @@ impl Bound {
             let grace = current.get().1.config.shutdown_grace;
             let closing = async {
                 tokio::time::sleep(LAME_DUCK.min(grace)).await;
-                door.turn_away();
-                tokio::time::sleep(HANDSHAKES).await;
+                match door {
+                    Some(door) => door.turn_away(),
+                    None => handle.pause().await,
+                }
+                tokio::time::sleep(LAST_COMERS).await;
                 handle.stop(true).await;
                 // Nobody is left, so `server` has ended too.
                 std::future::pending::<()>().await;

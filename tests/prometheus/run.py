@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """A real Prometheus scrapes the built binary: it has to say what the clients counted.
 
-usage: run.py [FOLDER]     FOLDER: where `prometheus` and `promtool` are, if not on the PATH
-the binary: $CLAUDE_PROXY_BIN
+The binary: $CLAUDE_PROXY_BIN. `prometheus` and `promtool`: on the $PATH or below .cache/debian.
 """
 from __future__ import annotations
 
@@ -36,9 +35,8 @@ USE = usage(prompt=70, completion=5, cached=30)
 
 
 def tool(name: str) -> str:
-    where = sys.argv[1] if len(sys.argv) > 1 else ""
-    at = os.path.join(where, name) if where else shutil.which(name)
-    return os.path.abspath(at) if at and os.access(at, os.X_OK) else sys.exit(f"no {name} (Debian, Ubuntu: apt-get install prometheus)")
+    at = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{ROOT}/.cache/debian/usr/bin")
+    return at or sys.exit(f"no {name} (Debian, Ubuntu: apt-get install prometheus)")
 
 
 def eventually(what: str, so):
