@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod fixtures;
 mod general;
+mod keys;
 mod memory;
 mod ping;
 mod run;
