@@ -160,6 +160,19 @@ fn the_dashboard_and_the_alerts_ask_for_what_there_is() {
     for rule in read("prometheus/alerts.yml").split("expr: ").skip(1) {
         check_expression(rule);
     }
+    // What is counted can be seen.
+    let shown: Vec<String> =
+        asked(&dashboard.replace("\\\"", "\"")).into_iter().map(|(name, _)| name).collect();
+    let missing: Vec<_> = names::ALL
+        .iter()
+        .filter(|n| {
+            !shown
+                .iter()
+                .any(|s| *s == n.exposed() || n.kind == names::Kind::Histogram && s.starts_with(n.base))
+        })
+        .map(names::Name::exposed)
+        .collect();
+    assert!(missing.is_empty(), "contrib/grafana.json has no panel with {missing:?}");
 }
 
 /// The table's row of a profile, made from its data.

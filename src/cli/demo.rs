@@ -29,6 +29,7 @@ pub(super) fn run(_: &DemoArgs, _: &GlobalArgs, printer: &mut Printer) -> anyhow
     config.workers = 1;
     config.log_body_max_chars = 0;
     config.log_stream_text_preview_chars = 0;
+    config.dashboard = false;
     let upstream = demo.base_url();
     actix_web::rt::System::new().block_on(async {
         let bound = Server::bind(Arc::new(config))?;

@@ -95,7 +95,9 @@ impl Source {
         let refused = match loaded {
             Ok(loaded) => {
                 tell(&file, loaded.findings.iter().filter(|f| f.code != config::check::EXPOSED));
-                apply(reload, self.with_options(loaded.config))
+                let config = self.with_options(loaded.config);
+                let findings = config::check::findings_for(&config, loaded.findings);
+                apply(&reload.with_findings(findings), config)
             }
             Err(LoadError::Invalid { findings, .. }) => {
                 tell(&file, findings.iter());

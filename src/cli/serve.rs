@@ -26,6 +26,8 @@ const PACE: Duration = Duration::from_millis(25);
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     log::init(&global.log_level, global.log_format.into(), global.ansi())?;
+    #[cfg(feature = "otel")]
+    let _flush = crate::observe::otel::start()?;
     let path = (!args.demo).then(|| config::locate(global.config.as_deref()));
     let socket = service::socket()?;
     // A socket that is there already goes before all that names another.
@@ -36,7 +38,7 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
         None => args,
     };
     let source = Source::new(path, args);
-    let (mut config, demo) = configured(args.demo, global, printer)?;
+    let (mut config, findings, demo) = configured(args.demo, global, printer)?;
     if let Some(host) = &args.host {
         config.host.clone_from(host);
     }
@@ -51,6 +53,7 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
             Some(socket) => Server::adopt(Arc::clone(&config), socket)?,
             None => Server::bind(Arc::clone(&config))?,
         };
+        bound.tell(config::check::findings_for(&config, findings), Box::new(all_lines));
         let capture = args.capture.as_deref().map(|dir| start_capture(dir, args.capture_max_mb, &config));
         let capture = capture.transpose()?.map(Arc::new);
         if let Some(capture) = &capture {
@@ -76,15 +79,15 @@ pub(super) fn run(args: &ServeArgs, global: &GlobalArgs, printer: &mut Printer) 
     })
 }
 
-/// The configuration, its warnings told, or that of the demo upstream.
+/// The configuration and its findings, which were told, or that of the demo upstream.
 pub(super) fn configured(
     demo: bool,
     global: &GlobalArgs,
     printer: &mut Printer,
-) -> anyhow::Result<(Config, Option<Demo>)> {
+) -> anyhow::Result<(Config, Vec<Finding>, Option<Demo>)> {
     if demo {
         let demo = Demo::bind(PACE).context("the demo upstream cannot listen")?;
-        return Ok((demo_config(&demo)?, Some(demo)));
+        return Ok((demo_config(&demo)?, Vec::new(), Some(demo)));
     }
     let path = config::locate(global.config.as_deref());
     let loaded = config::load(&path)?;
@@ -97,7 +100,7 @@ pub(super) fn configured(
             Severity::Warning | Severity::Error => printer.warning(format_args!("{told}")),
         }
     }
-    Ok((loaded.config, None))
+    Ok((loaded.config, loaded.findings, None))
 }
 
 /// Runs the demo upstream; without one it never ends.
@@ -189,6 +192,17 @@ fn announce(config: &Config, addr: SocketAddr, printer: &mut Printer) {
 /// The lines of a shell that point Claude Code here, with a placeholder for the key.
 fn lines(config: &Config, addr: SocketAddr, shell: EnvShell) -> Vec<String> {
     let url = environment::base_url(config.tls.as_deref(), &addr.ip().to_string(), addr.port());
+    lines_at(config, url, shell)
+}
+
+/// As [`lines`], for each kind of shell and whatever address; for the dashboard.
+fn all_lines(config: &Config, url: &str) -> Vec<(&'static str, Vec<String>)> {
+    [("bash, zsh", EnvShell::Bash), ("fish", EnvShell::Fish), ("PowerShell", EnvShell::Powershell)]
+        .map(|(name, shell)| (name, lines_at(config, url.to_owned(), shell)))
+        .into()
+}
+
+fn lines_at(config: &Config, url: String, shell: EnvShell) -> Vec<String> {
     let vars = environment::variables(config, url, "none".to_owned(), None).unwrap_or_default();
     let line = |(name, value): environment::Var| match name {
         TOKEN if config.ak.is_some() => shell.assign(TOKEN, PLACEHOLDER),

@@ -139,6 +139,8 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
         tls,
         log_body_max_chars,
         log_stream_text_preview_chars,
+        dashboard,
+        dashboard_content,
         default_model,
         aliases,
         extras,
@@ -165,6 +167,8 @@ fn settings_changed(old: &Config, new: &Config) -> Vec<&'static str> {
             "log_stream_text_preview_chars",
             *log_stream_text_preview_chars != new.log_stream_text_preview_chars,
         ),
+        ("dashboard", *dashboard != new.dashboard),
+        ("dashboard_content", *dashboard_content != new.dashboard_content),
         ("default_model", *default_model != new.default_model),
         ("aliases", *aliases != new.aliases),
     ];

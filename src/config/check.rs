@@ -97,6 +97,8 @@ fn config(
     if let Some(default) = &file.default_model {
         route::check_id(default, &ids, findings);
     }
+    let (dashboard, dashboard_content) = dashboard(&file, findings);
+    let content = file.dashboard_content.as_ref().map(|at| (at.span.clone(), at.path.clone()));
     let aliases = file.aliases.map(|a| a.value.0).unwrap_or_default();
     route::check_aliases(&aliases, &ids, findings);
     let config = Config {
@@ -127,6 +129,8 @@ fn config(
             file.log_stream_text_preview_chars,
             default::LOG_STREAM_TEXT_PREVIEW_CHARS,
         ),
+        dashboard,
+        dashboard_content,
         default_model: file.default_model.map(|m| m.value),
         aliases: aliases.into_iter().map(|e| (e.key, e.at.value)).collect(),
         models: models.into_inner(extras.web_tools()).into_iter().map(Arc::new).collect(),
@@ -135,6 +139,12 @@ fn config(
     if config.is_exposed() {
         let spot = file.host.as_ref().map_or((&(0..1), "host"), At::spot);
         findings.add(EXPOSED, spot, exposed(&config.host), EXPOSED_HELP);
+    }
+    if config.is_exposed() && config.dashboard_content {
+        let spot = content.as_ref().map_or((&(0..1), CONTENT), |(span, path)| (span, path.as_str()));
+        let message =
+            "`dashboard_content` shows the beginnings of conversations to everybody who can reach the page";
+        findings.add(Code::OpenWithoutKey, spot, message, EXPOSED_HELP);
     }
     if config.tls.is_none() && config.host.parse::<IpAddr>().is_ok() && network::is_public(&config.host) {
         let message = format!(
@@ -198,11 +208,49 @@ pub const EXPOSED: Code = Code::OpenWithoutKey;
 /// What to do about that.
 pub const EXPOSED_HELP: &str = "set `ak`, or listen on 127.0.0.1";
 
+/// The key whose warning of that code is about the texts on the dashboard.
+const CONTENT: &str = "dashboard_content";
+
 /// Text of that warning.
 pub fn exposed(host: &str) -> String {
     format!(
         "host `{host}` is reachable from other machines and `ak` is not set: anyone there can use your API keys"
     )
+}
+
+/// The findings of a file for a proxy that runs with this configuration: its address may be another
+/// than the file's.
+pub fn findings_for(config: &Config, findings: Vec<Finding>) -> Vec<Finding> {
+    let (of_the_host, mut rest): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|f| f.code == EXPOSED && f.path != CONTENT);
+    if !config.is_exposed() {
+        rest.retain(|f| f.code != EXPOSED);
+        return rest;
+    }
+    let place = of_the_host.into_iter().next();
+    let (line, column, span) = place.map_or((1, 1, 0..0), |f| (f.line, f.column, f.span));
+    rest.push(Finding {
+        severity: EXPOSED.severity(),
+        code: EXPOSED,
+        path: "host".to_owned(),
+        message: exposed(&config.host),
+        help: EXPOSED_HELP.to_owned(),
+        span,
+        line,
+        column,
+    });
+    rest
+}
+
+/// `dashboard` and `dashboard_content`.
+fn dashboard(file: &File, findings: &mut Findings) -> (bool, bool) {
+    let on = file.dashboard.as_ref().is_none_or(|at| at.value);
+    let content = file.dashboard_content.as_ref().filter(|at| at.value);
+    if let Some(at) = content.filter(|_| !on) {
+        let message = "`dashboard_content` has no effect: `dashboard` is false";
+        findings.add(Code::NoEffect, at.spot(), message, "remove one of the two");
+    }
+    (on, on && content.is_some())
 }
 
 fn or<T>(field: Option<At<T>>, default: T) -> T {

@@ -111,6 +111,10 @@ shape! {
         optional log_body_max_chars: usize = default::LOG_BODY_MAX_CHARS,
         /// Longest preview of a streamed answer's text in the log, in characters; 0 logs none.
         optional log_stream_text_preview_chars: usize = default::LOG_STREAM_TEXT_PREVIEW_CHARS,
+        /// The page at /dashboard, which shows what runs and what ran. It needs the key if there is one.
+        optional dashboard: bool = true,
+        /// True: that page also shows the beginnings of questions and answers.
+        optional dashboard_content: bool = false,
         /// Id of the model that serves names which nothing else matches; without it they get 404.
         optional default_model: String,
         /// Pattern to model id. `*` matches any run of characters; the first match in the order of the file wins.

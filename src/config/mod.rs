@@ -49,6 +49,7 @@ pub use file::keys;
 pub use finding::{Finding, Severity};
 pub use identity::{Identity, bare_name};
 pub use load::{LoadError, Loaded, load, locate};
+pub use network::is_loopback;
 pub use proxy::{Proxies, Proxy, authority};
 pub use roots::Roots;
 pub use secret::Secret;
@@ -92,6 +93,10 @@ pub struct Config {
     pub log_body_max_chars: usize,
     /// Longest preview of a streamed answer in the log, in characters; 0 logs none.
     pub log_stream_text_preview_chars: usize,
+    /// There is a page at `/dashboard`.
+    pub dashboard: bool,
+    /// It also shows the beginnings of questions and answers. Never without the page.
+    pub dashboard_content: bool,
     /// Model id for an unknown name.
     pub default_model: Option<String>,
     /// Pattern (`*` matches any run) to model id; the first match wins.
@@ -239,6 +244,6 @@ impl Config {
 
     /// Other machines can reach the proxy and no key is asked for: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
-        !self.asks_for_key() && !network::is_loopback(&self.host)
+        !self.asks_for_key() && !is_loopback(&self.host)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use tracing::field::{DisplayValue, display};
 
+use super::activity::Live;
 use super::capture::Exchange;
 use super::cost::{Amount, Counts, Payer, Price};
 use super::metrics::ModelMeter;
@@ -51,6 +52,8 @@ pub struct Cause {
     pub request_id: Arc<str>,
     /// Where it stands in a trace.
     pub trace: Option<Arc<Trace>>,
+    /// Who pays for what is done.
+    pub payer: Option<Arc<Payer>>,
 }
 
 /// What is known of one request. Dropping it writes the line: a request whose client left is
@@ -119,6 +122,8 @@ pub struct Record {
     pub web_searches: u64,
     /// Pages that were fetched for it, likewise.
     pub web_fetches: u64,
+    /// Tells the dashboard of it; none: there is none.
+    pub live: Option<Live>,
     /// The name of the inbound key; none: none is asked for.
     pub key: Option<Arc<str>>,
     /// Who pays for it; none: nobody counts that.
@@ -170,6 +175,7 @@ impl Record {
             trace: None,
             web_searches: 0,
             web_fetches: 0,
+            live: None,
             key: None,
             payer: None,
             price: None,
@@ -177,6 +183,24 @@ impl Record {
             counts_estimated: false,
             part: false,
             streaming: None,
+        }
+    }
+
+    /// It has a place, and is known as far as its model. `question` gives the last thing that the
+    /// user wrote, and is called only if that may be shown.
+    pub fn admit(&mut self, question: impl FnOnce() -> Option<String>) {
+        if let Some(mut live) = self.live.take() {
+            live.admit(self, question);
+            self.live = Some(live);
+        }
+    }
+
+    /// This provider is asked now, for that model of its own.
+    pub fn ask(&mut self, provider: &str, remote: &str) {
+        provider.clone_into(&mut self.provider);
+        remote.clone_into(&mut self.remote);
+        if let Some(live) = &self.live {
+            live.ask(provider, remote);
         }
     }
 
@@ -222,6 +246,7 @@ impl Record {
         part.stream = self.stream;
         part.capture.clone_from(&self.capture);
         part.meter.clone_from(&self.meter);
+        part.payer.clone_from(&self.payer);
         part.trace.clone_from(&self.trace);
         part.part = true;
         part
@@ -262,7 +287,11 @@ impl Record {
 
     /// For what is done on its account.
     pub fn cause(&self) -> Cause {
-        Cause { request_id: self.request_id.as_str().into(), trace: self.trace.clone() }
+        Cause {
+            request_id: self.request_id.as_str().into(),
+            trace: self.trace.clone(),
+            payer: self.payer.clone(),
+        }
     }
 
     /// For the log.
@@ -281,7 +310,11 @@ impl Record {
     /// The answer's first byte is ready; only the first call counts.
     pub fn mark_first_byte(&mut self) {
         if self.first_byte.is_none() {
-            self.first_byte = Some(self.began.elapsed());
+            let after = self.began.elapsed();
+            self.first_byte = Some(after);
+            if let Some(live) = &self.live {
+                live.first_byte(after);
+            }
         }
     }
 
@@ -348,7 +381,12 @@ impl Drop for Record {
         if let Some(meter) = self.streaming.take() {
             meter.stream_ends();
         }
+        if let Some(live) = self.live.take() {
+            live.end(self);
+        }
         self.pay();
+        #[cfg(feature = "otel")]
+        super::otel::request(self);
         if let Some(side) = self.side.take() {
             return self.end_aside(&side);
         }

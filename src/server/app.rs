@@ -16,6 +16,8 @@ use futures_util::FutureExt;
 use super::admit::Gate;
 use super::auth::{Failures, Inbound, Keys};
 use super::count_tokens::{self, Counting};
+use super::current::Current;
+use super::dashboard::{self, Desk};
 use super::drain::Drain;
 use super::ids::Ids;
 use super::intake::Unfinished;
@@ -27,7 +29,8 @@ use super::talk::Talk;
 use super::tls::Certificate;
 use super::upstreams::Upstreams;
 use super::{messages, models, probe};
-use crate::config::Config;
+use crate::config::{Config, Finding};
+use crate::observe::activity::{Live, PREVIEW};
 use crate::observe::{Capture, Metrics};
 use crate::store::spent::Spent;
 use crate::store::threads::Threads;
@@ -59,6 +62,10 @@ pub(super) struct Shared {
     /// How providers and keys fare; a reload takes it along.
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
+    /// What the dashboard has of its own. The same in all generations.
+    pub(super) desk: Arc<Desk>,
+    /// What there is to say of the configuration.
+    pub(super) findings: Arc<[Finding]>,
     /// What keys have spent, if there are budgets. The same in all generations.
     pub(super) spent: Option<Spent>,
     /// Conversations that are kept. The same in all generations.
@@ -67,13 +74,15 @@ pub(super) struct Shared {
 
 impl Shared {
     /// What a new configuration makes of it.
-    pub(super) fn reloaded(&self, config: Arc<Config>) -> Result<Self, TlsError> {
+    pub(super) fn reloaded(&self, config: Arc<Config>, findings: Arc<[Finding]>) -> Result<Self, TlsError> {
         let transports = Transports::new(config.providers(), Some(&self.transports))?;
         let web = web::Setup::new(&config, &transports, self.web.as_ref())?;
         if let (Some(certificate), Some(identity)) = (&self.certificate, &config.tls) {
             certificate.replace(identity);
         }
+        self.desk.heed(&config);
         Ok(Self {
+            findings,
             transports,
             web,
             keys: Keys::new(&config, &self.metrics, self.spent.as_ref()),
@@ -91,6 +100,8 @@ pub(super) struct Worker {
     pub(super) meters: Meters,
     /// The number of its configuration.
     pub(super) generation: u64,
+    /// Where the newest is found.
+    pub(super) current: Current,
     pub(super) ids: Ids,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) known: RefCell<KnownTools>,
@@ -115,9 +126,22 @@ impl Worker {
         extras.vision_model.is_some() || extras.pdf_text
     }
 
-    /// `before`: the worker that this one follows.
-    pub(super) fn new(shared: Shared, generation: u64, before: Option<&Self>) -> Self {
+    /// For the record of a request that has come; none: there is no dashboard.
+    pub(super) fn live(&self) -> Option<Live> {
+        self.config.dashboard.then(|| self.desk.activity.begin(self.config.dashboard_content))
+    }
+
+    /// How much of an answer's text is kept for the log and the dashboard, in characters.
+    pub(super) fn preview_chars(&self) -> usize {
+        let log = self.config.log_stream_text_preview_chars;
+        if self.config.dashboard_content { log.max(PREVIEW) } else { log }
+    }
+
+    /// The newest of `current`. `before`: the worker that this one follows.
+    pub(super) fn new(current: Current, before: Option<&Self>) -> Self {
+        let (generation, shared) = current.get();
         Self {
+            current,
             upstreams: Upstreams::new(&shared, before.map(|b| &b.upstreams)),
             web: shared.web.as_ref().map(Web::new),
             meters: Meters::new(&shared.config, &shared.metrics),
@@ -196,6 +220,8 @@ async fn route(
         "/" | "/status" | "/health" | "/api/hello" if get => Ok(probe::health()),
         "/ready" if get => Ok(probe::ready(worker)),
         "/metrics" if get => Ok(probe::metrics(worker)),
+        "/dashboard" => dashboard::answer(worker, request, path, payload).await,
+        path if path.starts_with("/dashboard/") => dashboard::answer(worker, request, path, payload).await,
         "/v1/models" | "/" | "/status" | "/health" | "/api/hello" | "/ready" | "/metrics" => {
             Err(not_allowed(method, path, "GET, HEAD"))
         }
@@ -217,6 +243,7 @@ fn endpoint(path: &str) -> &'static str {
         "/" | "/status" | "/health" | "/api/hello" => "health",
         "/ready" => "ready",
         "/metrics" => "metrics",
+        path if path == "/dashboard" || path.starts_with("/dashboard/") => "dashboard",
         path if path == "/v1/models" || path.starts_with("/v1/models/") => "models",
         _ => "other",
     }
@@ -254,12 +281,14 @@ fn tidy(path: &str) -> (Cow<'_, str>, bool) {
     (path, doubled)
 }
 
-fn not_found(path: &str) -> Refusal {
+/// There is nothing at this path.
+pub(super) fn not_found(path: &str) -> Refusal {
     let path: String = path.chars().take(200).collect();
     ApiError::new(404, ErrorKind::NotFound, format!("there is nothing at {path}")).into()
 }
 
-fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
+/// The method is not one for this path.
+pub(super) fn not_allowed(method: &Method, path: &str, allow: &'static str) -> Refusal {
     let method: String = method.as_str().chars().take(20).collect();
     let path: String = path.chars().take(200).collect();
     let message = format!("{method} is not allowed for {path}; allowed: {allow}");
@@ -282,6 +311,9 @@ mod tests {
             ("/", "health"),
             ("/ready", "ready"),
             ("/metrics", "metrics"),
+            ("/dashboard", "dashboard"),
+            ("/dashboard/events", "dashboard"),
+            ("/dashboards", "other"),
             ("/v1/modelsx", "other"),
             ("/wp-login.php", "other"),
         ] {

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::app::Worker;
+#[cfg(feature = "otel")]
+use super::hop;
 use super::judge::{self, Judge};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal};
@@ -146,8 +148,7 @@ impl Call {
         record.meter = Some(worker.meters.of(model));
         record.price =
             model.price.map(|Price { input, output, cached }| cost::Price { input, cached, output });
-        record.provider.clone_from(&model.provider.name);
-        record.remote.clone_from(&model.spec.remote_id);
+        record.ask(&model.provider.name, &model.spec.remote_id);
         if let Some(exchange) = &record.capture {
             let (name, stream) = (record.model.as_str(), record.stream);
             exchange.describe(|meta| describe(meta, (name, stream), model, asking.seed));
@@ -185,7 +186,7 @@ impl Call {
         if asking.keeping.get().is_some() {
             (converted.reply.record, converted.reply.holds.commit) = (true, true);
         }
-        converted.reply.preview_chars = worker.config.log_stream_text_preview_chars;
+        converted.reply.preview_chars = worker.preview_chars();
         record.warnings = converted.losses.tokens().join(", ");
         log::body(max, asking.request_id, "upstream request", &converted.body, blot);
         if converted.answer_locally {
@@ -244,8 +245,7 @@ impl Call {
         match &self.way {
             Way::Converted(reply) => Feed::new(content_type, reply.clone()).into(),
             Way::Passed(_) => {
-                let preview = worker.config.log_stream_text_preview_chars;
-                Relay::new(content_type, self.model.provider.name.clone(), preview).into()
+                Relay::new(content_type, self.model.provider.name.clone(), worker.preview_chars()).into()
             }
         }
     }
@@ -316,6 +316,8 @@ async fn ask(
     let asking = worker.meters.asking(&call.model.provider);
     let (body, stream) = (call.body.clone(), call.upstream_streams);
     let hop = record.trace.as_ref().map(|trace| trace.hop(worker.ids.random()));
+    #[cfg(feature = "otel")]
+    let hop = hop::begins(hop, &call.model.provider, record);
     let sent = match &call.way {
         Way::Converted(_) => endpoint.send_since(began, body, stream, hop.as_ref(), limits).await,
         Way::Passed(crossing) => endpoint.pass(began, body, stream, crossing, hop.as_ref(), limits).await,
@@ -331,6 +333,8 @@ async fn ask(
         Ok(answer) => Attempt::Answered(answer.status),
         Err(fault) => Attempt::Fault(stage(fault.stage)),
     });
+    #[cfg(feature = "otel")]
+    let sent = hop::ends(sent, hop);
     let mut answer = sent.map_err(|fault| {
         let sign = Sign::of_fault(&fault);
         Failure { sign, ..Failure::new(fault.api_error(&endpoint.name), &call.model) }

@@ -82,9 +82,14 @@ impl Keys {
         }
         let tokens = headers.get_all(AUTHORIZATION).filter_map(|value| bearer(value.as_bytes()));
         let plain = headers.get_all("x-api-key").map(|value| value.as_bytes().trim_ascii());
+        self.find(tokens.chain(plain)).ok_or_else(refused)
+    }
+
+    /// Whose key the first of these is that is one of ours.
+    pub(super) fn find<'k>(&self, candidates: impl Iterator<Item = &'k [u8]>) -> Option<&Inbound> {
         // The number of the key, from 1. Each is compared with each, found or not.
         let mut found = 0u32;
-        for candidate in tokens.chain(plain) {
+        for candidate in candidates {
             let candidate: [u8; 32] = Sha256::digest(candidate).into();
             for (number, (digest, _)) in (1..).zip(&*self.all) {
                 let is_it = digest.0.ct_eq(&candidate) & found.ct_eq(&0);
@@ -92,11 +97,26 @@ impl Keys {
             }
         }
         let found = (found as usize).checked_sub(1).and_then(|at| self.all.get(at));
-        found.map(|(_, inbound)| inbound).ok_or_else(refused)
+        found.map(|(_, inbound)| inbound)
+    }
+
+    /// Whose key this is the digest of; the digest is our own, and no guess.
+    pub(super) fn known(&self, key: &Digest) -> Option<&Inbound> {
+        self.all.iter().find(|(digest, _)| digest == key).map(|(_, inbound)| inbound)
+    }
+
+    /// Nobody is asked for a key: who comes is anybody.
+    pub(super) fn anybody(&self) -> Option<&Inbound> {
+        self.all.is_empty().then_some(&self.anybody)
     }
 }
 
 impl Inbound {
+    /// It may see what is others': it is `ak`, or there are no keys.
+    pub(super) fn sees_all(&self) -> bool {
+        self.name.as_deref().is_none_or(|name| name == AK)
+    }
+
     /// Whether this model may be used.
     pub(super) fn may_use(&self, model: &Model) -> bool {
         self.models.has(&model.id)

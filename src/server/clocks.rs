@@ -107,6 +107,11 @@ impl Clocks {
         self.count(self.sent);
     }
 
+    /// When bytes went to the client last.
+    pub(super) fn sent(&self) -> Instant {
+        self.sent
+    }
+
     /// Nothing goes to the client, and more is waited for.
     pub(super) fn pause(&mut self) {
         if self.since.is_some() {

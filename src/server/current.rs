@@ -59,8 +59,7 @@ pub(super) struct Newest {
 
 impl Newest {
     pub(super) fn new(current: Current) -> Self {
-        let (generation, shared) = current.get();
-        let worker = RefCell::new(Rc::new(Worker::new(shared, generation, None)));
+        let worker = RefCell::new(Rc::new(Worker::new(current.clone(), None)));
         Self { current, worker }
     }
 
@@ -70,8 +69,7 @@ impl Newest {
         if self.current.generation() == worker.generation {
             return worker;
         }
-        let (generation, shared) = self.current.get();
-        let next = Rc::new(Worker::new(shared, generation, Some(&worker)));
+        let next = Rc::new(Worker::new(self.current.clone(), Some(&worker)));
         self.worker.replace(Rc::clone(&next));
         next
     }

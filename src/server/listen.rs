@@ -18,12 +18,13 @@ use super::auth::Keys;
 use super::budgets::Standing;
 use super::closing::{Door, LAST_COMERS};
 use super::current::{Current, Newest};
+use super::dashboard::Setup;
 use super::drain::Drain;
 use super::front;
 use super::intake::Unfinished;
 use super::reload::Reload;
 use super::tls::Certificate;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Finding};
 use crate::observe::Capture;
 use crate::store::spent::Spent;
 use crate::store::threads::{Limits, Threads};
@@ -141,10 +142,13 @@ impl Server {
             metrics,
             health: Arc::default(),
             budget: Budget::default(),
+            desk: Arc::default(),
+            findings: Arc::new([]),
             spent,
             threads,
             config: Arc::clone(&config),
         };
+        shared.desk.heed(&config);
         Ok(Bound { config, listener, shared: shared_socket, addr, current: Current::new(shared) })
     }
 }
@@ -186,6 +190,15 @@ impl Bound {
     /// Keeps every exchange on disk.
     pub fn capture(&mut self, capture: Arc<Capture>) {
         self.current.amend(|shared| shared.capture = Some(capture));
+    }
+
+    /// The dashboard shows these findings of the configuration, and these lines that point a client
+    /// here.
+    pub fn tell(&mut self, findings: Vec<Finding>, setup: Setup) {
+        self.current.amend(|shared| {
+            shared.findings = findings.into();
+            shared.desk.set_up(setup);
+        });
     }
 
     /// Lets a provider or key that fails rest so long the first time, instead of 30 s.

@@ -20,7 +20,7 @@ use super::pump::{Pump, note};
 use super::reading::Reading;
 use super::reply::{PROVIDER, Refusal, WARNINGS, json};
 use super::upstreams::{Candidate, Candidates};
-use super::{failover, intake, models, threads};
+use super::{dashboard, failover, intake, models, threads};
 use crate::convert::{self, Converted, StreamTranslator, WholeAnswer};
 use crate::observe::trace::{TRACEPARENT, TRACESTATE};
 use crate::observe::{Outcome, Record, Trace};
@@ -45,6 +45,7 @@ pub(super) async fn messages(
     record.key.clone_from(&inbound.name);
     record.payer.clone_from(&inbound.payer);
     record.meter = Some(worker.meters.unknown());
+    record.live = worker.live();
     let noted = |refusal: Refusal, record: &mut Record| {
         refusal.note(record);
         refusal
@@ -73,7 +74,7 @@ pub(super) async fn messages(
                 let empty = convert::response::empty(converted.reply.clone());
                 Rc::clone(keeping).keep(empty.recorded).await.map_err(|e| noted(e.into(), &mut record))?;
             }
-            return Ok(local(converted, record));
+            return Ok(local(worker, converted, record));
         }
     };
     let result = {
@@ -97,11 +98,11 @@ pub(super) async fn messages(
             let finished = worker.drain.bound(finished).await.unwrap_or_else(Err);
             let answer = finished.map_err(|e| noted(e.into(), &mut record))?;
             drop(permit);
-            (whole_answer(answer, &mut record), headers)
+            (whole_answer(worker, answer, &mut record), headers)
         }
         Answered::Whole(answer, headers) => {
             drop(permit);
-            (whole_answer(answer, &mut record), headers)
+            (whole_answer(worker, answer, &mut record), headers)
         }
     };
     for (name, value) in headers {
@@ -116,7 +117,10 @@ pub(super) async fn messages(
 /// Where a request with these headers stands in a trace.
 fn trace(worker: &Worker, headers: &HeaderMap) -> Option<Arc<Trace>> {
     let all = |name| headers.get_all(name).map(HeaderValue::as_bytes);
-    Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random()).map(Arc::new)
+    let trace = Trace::inbound(all(TRACEPARENT), all(TRACESTATE), worker.ids.random());
+    #[cfg(feature = "otel")]
+    let trace = crate::observe::otel::sampled(trace, || worker.ids.random());
+    trace.map(Arc::new)
 }
 
 /// A request that was read, admitted, checked and routed, and converted for the first candidate.
@@ -170,6 +174,7 @@ async fn prepare<'w>(
     let model = config.route(name).ok_or_else(|| models::unknown(config, inbound, name))?;
     inbound.check(model, name)?;
     inbound.check_budget()?;
+    record.admit(|| dashboard::question(config, &bytes));
     let mut candidates = Candidates::new(&worker.upstreams, config.chain(model));
     let candidate =
         candidates.next(Instant::now()).ok_or_else(|| models::unknown(config, inbound, name))??;
@@ -191,12 +196,13 @@ fn stream_head() -> actix_web::HttpResponseBuilder {
     answer
 }
 
-fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
+fn whole_answer(worker: &Worker, answer: WholeAnswer, record: &mut Record) -> HttpResponse {
     note(record, &answer.summary);
     record.mark_first_byte();
     record.status = 200;
     record.outcome = Outcome::Done;
     record.sent = answer.body.len() as u64;
+    dashboard::answered(&worker.config, record, || dashboard::text_of(&answer.body));
     if let Some(exchange) = &record.capture {
         exchange.client_piece(&Bytes::copy_from_slice(&answer.body));
     }
@@ -210,9 +216,9 @@ fn whole_answer(answer: WholeAnswer, record: &mut Record) -> HttpResponse {
 }
 
 /// `max_tokens: 0`: an empty answer of our own.
-fn local(converted: Converted, mut record: Record) -> HttpResponse {
+fn local(worker: &Worker, converted: Converted, mut record: Record) -> HttpResponse {
     if !converted.client_streams {
-        return whole_answer(convert::response::empty(converted.reply), &mut record);
+        return whole_answer(worker, convert::response::empty(converted.reply), &mut record);
     }
     let mut out = Vec::new();
     let mut translator = StreamTranslator::new(converted.reply);

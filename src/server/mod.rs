@@ -11,9 +11,12 @@ mod closing;
 mod connection;
 mod count_tokens;
 mod current;
+mod dashboard;
 mod drain;
 mod failover;
 mod front;
+#[cfg(feature = "otel")]
+mod hop;
 mod ids;
 mod intake;
 mod judge;
@@ -44,5 +47,6 @@ mod window;
 mod work;
 
 pub use admit::Load;
+pub use dashboard::Setup;
 pub use listen::{BindError, Bound, Server, Stop};
 pub use reload::{Reload, ReloadError, Reloaded};

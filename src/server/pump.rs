@@ -12,6 +12,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::admit::Permit;
 use super::clocks::Due;
+use super::dashboard;
 use super::drain::shutting_down;
 use super::source::{BATCH, Opened, Source, Step};
 use crate::convert::{Summary, Usage};
@@ -60,7 +61,16 @@ impl Pump {
             pump.fail(&error, &mut opening);
         }
         pump.opening = opening;
+        pump.progress();
         pump
+    }
+
+    /// Tells the dashboard how far the answer has come.
+    fn progress(&mut self) {
+        if let Some(live) = &mut self.record.live {
+            let (used, estimated) = self.source.flow.used();
+            live.progress(used.output_tokens, !estimated, self.source.clocks.sent().into_std());
+        }
     }
 
     fn is_forced(&mut self, cx: &mut Context<'_>) -> bool {
@@ -209,6 +219,7 @@ impl Drop for Pump {
         self.record.own.answered(self.source.clocks.own());
         let summary = self.source.flow.summary();
         note(&mut self.record, &summary);
+        dashboard::answered(&self.source.worker.config, &mut self.record, || summary.preview.clone());
         let (used, estimated) = self.source.flow.used();
         (self.record.counts, self.record.counts_estimated) = (counts(&used), estimated);
         let max = self.source.worker.config.log_stream_text_preview_chars;
@@ -242,6 +253,7 @@ impl MessageBody for Pump {
         let next = match scratch.chunk() {
             Some(bytes) => {
                 this.source.clocks.send();
+                this.progress();
                 this.show(&bytes);
                 Poll::Ready(Some(Ok(bytes)))
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::current::Current;
-use crate::config::{Changes, Config};
+use crate::config::{Changes, Config, Finding};
 use crate::upstream::TlsError;
 
 /// Replaces the configuration of a server, whole or not at all.
@@ -12,6 +12,7 @@ pub struct Reload {
     /// What it began with: some of it stays until the end.
     first: Arc<Config>,
     current: Current,
+    findings: Arc<[Finding]>,
 }
 
 impl std::fmt::Debug for Reload {
@@ -47,7 +48,13 @@ pub enum ReloadError {
 impl Reload {
     /// For a server that began with `first`.
     pub(super) fn new(first: Arc<Config>, current: Current) -> Self {
-        Self { first, current }
+        Self { first, current, findings: Arc::new([]) }
+    }
+
+    /// With what there is to say of the next configuration, for the dashboard.
+    #[must_use]
+    pub fn with_findings(&self, findings: Vec<Finding>) -> Self {
+        Self { findings: findings.into(), ..self.clone() }
     }
 
     /// From now on requests are answered as `config` says; those that run keep the one that
@@ -81,7 +88,7 @@ impl Reload {
             if let Some(capture) = &shared.capture {
                 capture.conceal(config.secrets().map(|s| s.expose().to_owned()));
             }
-            Ok(shared.reloaded(Arc::clone(&config))?)
+            Ok(shared.reloaded(Arc::clone(&config), Arc::clone(&self.findings))?)
         })?;
         let listening = Config { host: self.first.host.clone(), ..Config::clone(&config) };
         let exposed = listening.is_exposed().then_some(listening.host);

@@ -51,6 +51,7 @@ pub(super) async fn ask(
     cause: &Cause,
 ) -> Result<Said, ApiError> {
     let mut record = Record::new(cause.request_id.to_string());
+    record.payer.clone_from(&cause.payer);
     record.trace = cause.trace.as_ref().map(|trace| Arc::new(trace.child(worker.ids.random())));
     record.side = Some(Side { purpose, metrics: Arc::clone(&worker.metrics) });
     id.clone_into(&mut record.model);

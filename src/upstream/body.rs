@@ -22,6 +22,8 @@ use super::aside::Line;
 use super::fault::{Cause, Fault, Stage};
 use super::spare::Spare;
 use crate::observe::Exchange;
+#[cfg(feature = "otel")]
+use crate::observe::trace::Hop;
 
 /// Largest whole answer that is kept, in bytes.
 pub const MAX_WHOLE: usize = 64 << 20;
@@ -43,6 +45,9 @@ pub struct Body {
     received: u64,
     ended: bool,
     tap: Option<Arc<Exchange>>,
+    /// The span of the request, which ends with the body.
+    #[cfg(feature = "otel")]
+    hop: Option<Hop>,
 }
 
 impl std::fmt::Debug for Body {
@@ -65,12 +70,29 @@ impl Body {
             payload = body;
             Payload::None
         });
-        Self { payload, line, headers, unframed, announced, received: 0, ended: false, tap: None }
+        Self {
+            payload,
+            line,
+            headers,
+            unframed,
+            announced,
+            received: 0,
+            ended: false,
+            tap: None,
+            #[cfg(feature = "otel")]
+            hop: None,
+        }
     }
 
     /// Lets go of the answer's headers: a stream may last.
     pub fn forget_head(&mut self) {
         self.headers = HeaderMap::new();
+    }
+
+    /// Notes in the span of the request what becomes of the body, and ends it with that.
+    #[cfg(feature = "otel")]
+    pub fn follow(&mut self, hop: Hop) {
+        self.hop = Some(hop);
     }
 
     /// Shows every byte to a capture.
@@ -100,6 +122,19 @@ impl Body {
     /// noticed here when its length was announced; otherwise "ended" does not mean "complete",
     /// and only the protocol (`finish_reason`, `[DONE]`, JSON that parses) tells.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let chunk = self.look(cx);
+        #[cfg(feature = "otel")]
+        if let Some(hop) = &mut self.hop {
+            match &chunk {
+                Poll::Ready(Some(Ok(_))) => hop.hears(),
+                Poll::Ready(Some(Err(_))) => hop.failed("body"),
+                _ => {}
+            }
+        }
+        chunk
+    }
+
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         if self.ended {
             return Poll::Ready(None);
         }

@@ -61,6 +61,11 @@ impl Breaker {
         self.until.filter(|until| now < *until)
     }
 
+    /// A rest is over, and nothing went well since.
+    pub fn has_rested(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
     /// Something went well.
     pub fn succeed(&mut self) {
         *self = Self::new(self.limit, self.first);

@@ -105,6 +105,28 @@ pub struct Rest {
     pub until: Instant,
 }
 
+/// How a provider fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// It rests until then.
+    pub until: Option<Instant>,
+    /// Its rest is over, and it is not known yet whether that helped.
+    pub probing: bool,
+    /// Its keys, in the order of the configuration.
+    pub keys: Vec<KeyState>,
+}
+
+/// How a key fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyState {
+    /// It was refused for another reason than a limit.
+    pub refused: bool,
+    /// It rests until then.
+    pub until: Option<Instant>,
+    /// Its rest is over, and it is not known yet whether that helped.
+    pub probing: bool,
+}
+
 /// Who begins to rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rests {
@@ -158,6 +180,21 @@ impl ProviderHealth {
         let key = self.keys.iter().map(|key| key.rest(now)).min();
         let Rest { refused, until } = key.unwrap_or(Rest { refused: false, until: now });
         Rest { refused, until: until.max(self.shared.provider.rests_until(now)) }
+    }
+
+    /// How the provider and its keys fare, for people.
+    pub fn state(&self, now: Instant) -> State {
+        let provider = &self.shared.provider;
+        let key = |mark: &Arc<Mark>| {
+            let Rest { refused, until } = mark.rest(now);
+            KeyState { refused, until: (until > now).then_some(until), probing: mark.is_probed(now) }
+        };
+        let until = provider.rests_until(now);
+        State {
+            until: (until > now).then_some(until),
+            probing: provider.is_probed(now),
+            keys: self.keys.iter().map(key).collect(),
+        }
     }
 
     /// The provider itself has failed too often of late.
@@ -265,6 +302,11 @@ impl Mark {
             Entry::Probe => Some(Lease(Some(probe()))),
             Entry::Rests => None,
         }
+    }
+
+    /// It has rested, and nothing went well since.
+    fn is_probed(&self, now: Instant) -> bool {
+        !self.is_well() && lock(&self.breaker).has_rested(now)
     }
 
     /// `now` if it does not rest.

@@ -182,6 +182,105 @@ fn every_way_to_end_is_paid_by_what_is_known() {
     eventually("dear", || micros(spent(addr, "ak")) == 3700);
 }
 
+#[test]
+fn answers_that_pass_through_are_paid_as_their_upstream_counts() {
+    const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"a\",\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n";
+    let delta = format!(
+        "event: content_block_delta\ndata: {}\n\n",
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "four".repeat(100)}})
+    );
+    let up = Upstream::start(move |mut conn| {
+        while let Some(seen) = conn.request() {
+            let said = seen.json()["messages"][0]["content"].as_str().unwrap().to_owned();
+            if said == "hang" {
+                conn.stream_head();
+                conn.chunk(START);
+                conn.chunk(&delta);
+                return conn.hang();
+            }
+            let stream = seen.json()["stream"] == true;
+            let kind = if stream { "text/event-stream" } else { "application/json" };
+            let body = if stream { crate::native::STREAM } else { crate::native::MESSAGE };
+            conn.write(upstream::http(200, &[("content-type", kind)], body));
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = file(&up.base(), dir.path(), 1e6, 1e6);
+    config["providers"][0]["api"] = json!("anthropic");
+    config["providers"][0].as_object_mut().unwrap().remove("profile");
+    let proxy = Proxy::start(checked(&config));
+    let addr = proxy.addr;
+    // 25 in, 9 cached, 15 out.
+    assert_eq!(say(addr, "open-alice", "hi", false).status, 200);
+    eventually("whole", || micros(spent(addr, "alice") * 10.0) == 250 + 45 + 1500);
+    // Four more were written to the cache.
+    assert_eq!(say(addr, "open-bob", "hi", true).status, 200);
+    eventually("streamed", || micros(spent(addr, "bob") * 10.0) == 250 + 40 + 45 + 1500);
+    // How many tokens 400 bytes are was to be told at the end: 100, as they are estimated.
+    let mut client = Client::connect(addr);
+    client.send("POST", "/v1/messages", &[("x-api-key", "open-all")], &body("m", "hang", true));
+    client.until("fourfour");
+    drop(client);
+    eventually("left", || spent(addr, "ak") > 0.0);
+    let left = micros(spent(addr, "ak"));
+    assert!((25 + 950..25 + 1050).contains(&left), "{left}");
+}
+
+#[cfg(unix)]
+#[test]
+fn questions_of_the_proxys_own_and_rounds_of_web_tools_are_paid() {
+    let up = Upstream::start(|mut conn| {
+        while let Some(seen) = conn.request() {
+            if seen.head.starts_with("GET") {
+                conn.write(ok(r#"{"query": "q", "results": []}"#));
+                continue;
+            }
+            let body = seen.json();
+            let told = body["messages"].as_array().unwrap().iter().any(|m| m["role"] == "tool");
+            if body["tools"].is_array() && !told {
+                let call = json!({"index": 0, "id": "c1", "type": "function",
+                    "function": {"name": "web_search", "arguments": "{\"query\":\"q\"}"}});
+                let chunk = json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+                conn.stream(&[&format!("data: {chunk}\n\n"), &finish("tool_calls"), &usage(), DONE]);
+            } else if body["stream"] == true {
+                conn.stream(&[&text("Hello"), &finish("stop"), &usage(), DONE]);
+            } else {
+                conn.write(ok(&completion("A cat.")));
+            }
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = file(&up.base(), dir.path(), 1e6, 1e6);
+    config["vision_model"] = json!("dear");
+    config["web_search"] = json!({"provider": "searxng", "base_url": up.base()});
+    config["providers"][0]["models"][0]["vision"] = json!(false);
+    let program = Program::start(&["serve", "--log-format", "json"], &config.to_string());
+    let addr = program.addr();
+    let say = |key: &str, content: &Value, tools: &Value| {
+        let body = json!({"model": "m", "max_tokens": 64, "stream": true, "tools": tools,
+            "messages": [{"role": "user", "content": content}]});
+        let answer = ask(addr, "POST", "/v1/messages", &[("x-api-key", key)], body.to_string().as_bytes());
+        assert_eq!((answer.status, answer.events().1), (200, End::Complete));
+    };
+    // The image was described by the dear one, for the one who sent it.
+    say(
+        "open-alice",
+        &json!([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aW1hZ2U="}}]),
+        &json!([]),
+    );
+    eventually("both", || micros(spent(addr, "alice")) == 3700 + 37);
+    let cost = |model| micros(money(addr, "claude_proxy_cost_total", &[("model", model)]));
+    assert_eq!((cost("dear"), cost("m")), (3700, 37));
+    // Two rounds.
+    say("open-bob", &json!("search"), &json!([{"type": "web_search_20250305", "name": "web_search"}]));
+    eventually("both", || micros(spent(addr, "bob")) == 2 * 37);
+    eventually("lines", || program.lines("request").len() == 2);
+    let of = |line: &Value| micros(line["cost"].as_f64().unwrap());
+    let lines = program.lines("request");
+    assert_eq!((of(&lines[0]), of(&lines[1])), (3737, 74));
+    assert_eq!(of(&program.lines("side request")[0]), 3700);
+}
+
 #[cfg(unix)]
 #[test]
 fn the_log_tells_and_a_reload_changes_budgets_at_once() {

@@ -26,6 +26,7 @@ mod auto_mode;
 mod budgets;
 mod capture;
 mod connect;
+mod dashboard;
 mod endpoints;
 mod faults;
 mod https;

@@ -252,9 +252,7 @@ class Static:
         if target not in sh("rustup", "target", "list", "--installed"):
             sh("rustup", "target", "add", target)
         subprocess.run(["cargo", "build", "--locked", "--release", "--target", target], cwd=ROOT, check=True)
-        where = json.loads(subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"], cwd=ROOT,
-                                          check=True, stdout=subprocess.PIPE).stdout)["target_directory"]
-        return Path(where) / target / "release/claude-proxy"
+        return target_directory() / target / "release/claude-proxy"
 
 
 def it_needs_no_library(static: Static) -> None:
@@ -313,14 +311,21 @@ STATIC = [it_needs_no_library, it_runs_where_there_is_nothing_else, it_finds_nam
 
 # --- the crate ---------------------------------------------------------------------
 
+def target_directory() -> Path:
+    done = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"], cwd=ROOT, check=True,
+                          stdout=subprocess.PIPE)
+    return Path(json.loads(done.stdout)["target_directory"])
+
+
 class Crate:
     def __init__(self) -> None:
+        target = target_directory()
+        # Named, it is where the crate is tried as well: what it depends on is built there already.
+        self.env = {**os.environ, "CARGO_TERM_COLOR": "never", "CARGO_TARGET_DIR": str(target)}
         done = subprocess.run(["cargo", "package", "--locked", "--allow-dirty"], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, env={**os.environ, "CARGO_TERM_COLOR": "never"})
+                              stderr=subprocess.STDOUT, env=self.env)
         self.said, self.code = done.stdout, done.returncode
-        where = json.loads(subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"], cwd=ROOT,
-                                          check=True, stdout=subprocess.PIPE).stdout)["target_directory"]
-        self.path = Path(where) / f"package/claude-proxy-{VERSION}.crate"
+        self.path = target / f"package/claude-proxy-{VERSION}.crate"
 
 
 def it_packs_and_builds_without_a_warning(crate: Crate) -> None:
@@ -346,7 +351,8 @@ def it_is_lean_and_whole(crate: Crate) -> None:
 def cargo_install_installs_it(crate: Crate) -> None:
     with tempfile.TemporaryDirectory(prefix="claude-proxy-install-") as tmp:
         # --debug: what is tried is that it installs, not how fast it is
-        subprocess.run(["cargo", "install", "--quiet", "--locked", "--debug", "--path", ROOT, "--root", tmp], check=True)
+        subprocess.run(["cargo", "install", "--quiet", "--locked", "--debug", "--path", ROOT, "--root", tmp], check=True,
+                       env=crate.env)
         assert f"claude-proxy {VERSION}" in sh(f"{tmp}/bin/claude-proxy", "--version")
         assert "Done:" in sh(f"{tmp}/bin/claude-proxy", "demo")
 

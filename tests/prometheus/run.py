@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """A real Prometheus scrapes the built binary: it has to say what the clients counted.
 
-usage: run.py [FOLDER]     FOLDER: where `prometheus` and `promtool` are, if not on the PATH
-the binary: $CLAUDE_PROXY_BIN
+The binary: $CLAUDE_PROXY_BIN. `prometheus` and `promtool`: on the $PATH or below .cache/debian.
 """
 from __future__ import annotations
 
@@ -33,12 +32,12 @@ from upstream import Upstream, call, error, stream, usage, whole  # noqa: E402
 CONTRIB = ROOT / "contrib"
 PATIENCE = 30
 USE = usage(prompt=70, completion=5, cached=30)
+PRICE = {"input": 3, "output": 15, "cached": 0.3}         # for a million tokens
 
 
 def tool(name: str) -> str:
-    where = sys.argv[1] if len(sys.argv) > 1 else ""
-    at = os.path.join(where, name) if where else shutil.which(name)
-    return os.path.abspath(at) if at and os.access(at, os.X_OK) else sys.exit(f"no {name} (Debian, Ubuntu: apt-get install prometheus)")
+    at = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{ROOT}/.cache/debian/usr/bin")
+    return at or sys.exit(f"no {name} (Debian, Ubuntu: apt-get install prometheus)")
 
 
 def eventually(what: str, so):
@@ -74,16 +73,20 @@ def obey(seen):
 
 # --- the clients: they count ---------------------------------------------------------------------
 
+TEAM = "test-team-key-7a1e"
+KEYS = {KEY: "ak", TEAM: "team"}
+
 
 class Counts:
     """What clients saw, in the labels of the metrics."""
 
     def __init__(self) -> None:
         self.ended, self.tokens, self.losses = (collections.Counter() for _ in range(3))
+        self.keys: collections.Counter = collections.Counter()
         self.received, self.sent, self.first_tokens = (collections.Counter() for _ in range(3))
 
     def count(self, model, status, outcome, reason, body=b"", answer=b"", tokens=None, warnings="", first=False):
-        who = "unknown" if model == "unknown" else "up" if model in ("m", "n") else "nobody"
+        who = "unknown" if model == "unknown" else "up" if model in ("m", "n", "priced") else "nobody"
         self.ended[(model, who, str(status), outcome, reason or "none")] += 1
         self.received[model] += len(body)
         self.sent[model] += len(answer)
@@ -103,15 +106,16 @@ def kinds(use: dict) -> dict:
     return {"input": use["input_tokens"], "output": use["output_tokens"], "cache_read": use.get("cache_read_input_tokens") or 0}
 
 
-def ask(proxy, counts, model, word, streamed, answers_as=None, **more) -> int:
+def ask(proxy, counts, model, word, streamed, answers_as=None, key=KEY, **more) -> int:
     """Sends one request, reads all of its answer, and counts it for the model that has to answer."""
     body = request(model, word, streamed, **more)
     conn = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE)
-    conn.request("POST", "/v1/messages", body, {"x-api-key": KEY, "content-type": "application/json", "anthropic-version": "2023-06-01"})
+    conn.request("POST", "/v1/messages", body, {"x-api-key": key, "content-type": "application/json", "anthropic-version": "2023-06-01"})
     answer = conn.getresponse()
     got, warnings = answer.read(), answer.getheader("x-claude-proxy-warnings") or ""
     conn.close()
     model = answers_as or model
+    counts.keys[KEYS[key]] += 1
     if answer.status != 200:
         counts.count(model, answer.status, "refused", None, body, got, None, warnings)
     elif not streamed:
@@ -236,6 +240,10 @@ class Stage:
             assert ask_("alone", "hi", False) == 502
         # A key that is refused: the other one answers, and the first one rests.
         assert ask_("m", "429", False) == 429
+        # The last one finds its budget used up.
+        for streamed in (True, False):
+            assert ask_("priced", "hi", streamed, key=TEAM) == 200
+        assert ask_("priced", "hi", True, answers_as="unknown", key=TEAM) == 429
         leaving = [Leaving(self.proxy, "hang"), Leaving(self.proxy, "hang")]
         for client in leaving:
             client.until(b"one")
@@ -248,6 +256,7 @@ class Stage:
         for client in leaving:
             client.leave()
         counts.ended[("n", "up", "200", "client_gone", "none")] += 3
+        counts.keys["ak"] += 3
         counts.received["n"] += sum(len(client.body) for client in leaving)
         counts.first_tokens["n"] += 2
         total = sum(counts.ended.values())
@@ -325,6 +334,17 @@ def losses_are_those_of_the_header(s):
     assert got == {(loss,): n for loss, n in s.counts.losses.items()} and got, (got, s.counts.losses)
 
 
+def costs_are_those_of_the_tokens(s):
+    tokens = {kind: s.counts.tokens[("priced", kind)] for kind in ("input", "output", "cache_read")}
+    want = sum(n * PRICE[kind] for n, kind in ((tokens["input"], "input"), (tokens["output"], "output"), (tokens["cache_read"], "cached"))) / 1e6
+    assert want > 0
+    for query in ('sum(claude_proxy_cost_total{model="priced"})', 'sum(claude_proxy_key_cost_total{key="team"})'):
+        got = s.prometheus.query(query)[()]
+        assert abs(got - want) < 1e-9, (query, got, want)
+    assert s.prometheus.query("claude_proxy_budget_refusals_total > 0", "key") == {("team",): 1}
+    assert s.prometheus.query("claude_proxy_key_requests_total", "key") == {(k,): n for k, n in s.counts.keys.items()}
+
+
 def streams_in_flight_were_seen(s):
     assert s.in_flight == [2], s.in_flight
     assert s.prometheus.query("sum(claude_proxy_streams_in_flight)") == {(): 0}
@@ -371,9 +391,11 @@ def rules_are_evaluated(s):
         return [r for r in group["rules"] if all(r["health"] == "ok" for r in group["rules"])]
     rules = eventually("all alerts are evaluated", all_of_them)
     assert {r["lastError"] if "lastError" in r else "" for r in rules} == {""}, rules
-    # Too few requests, and for too short a time: nothing fires here.
-    firing = [r["name"] for r in rules if r["state"] == "firing"]
-    assert firing == [], firing
+    def firing():
+        [group] = s.prometheus.api("rules")["groups"]
+        return [r["name"] for r in group["rules"] if r["state"] == "firing"]
+    # The others need more requests, or more time.
+    assert eventually("an alert fires", firing) == ["ClaudeProxyBudgetUsedUp"], firing()
 
 
 def filled(expression: str) -> str:
@@ -405,7 +427,7 @@ def the_dashboard_offers_choices(s):
             continue
         series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
         found[variable["name"]] = s.prometheus.api(f"label/{label}/values", **{"match[]": filled(series)})
-    assert found == {"instance": [f"127.0.0.1:{s.proxy.port}"], "model": ["alone", "dead", "m", "n", "unknown"],
+    assert found == {"instance": [f"127.0.0.1:{s.proxy.port}"], "model": ["alone", "dead", "m", "n", "priced", "unknown"],
                      "provider": ["nobody", "unknown", "up"]}, found
 
 
@@ -420,7 +442,7 @@ def queries_of_the_docs_are_answered(s):
 CHECKS = [
     scraped_with_the_key_alone, requests_are_those_that_were_sent, durations_are_as_many_as_requests, tokens_are_those_that_were_told,
     bytes_are_those_on_the_wire, first_tokens_are_those_of_streams, own_share_is_a_part_of_the_time, attempts_are_those_that_came,
-    losses_are_those_of_the_header, streams_in_flight_were_seen, the_build_is_named, promtool_check_metrics_is_clean,
+    losses_are_those_of_the_header, costs_are_those_of_the_tokens, streams_in_flight_were_seen, the_build_is_named, promtool_check_metrics_is_clean,
     promtool_check_config_is_clean, promtool_check_and_test_rules, rules_are_evaluated, the_dashboard_has_data,
     the_dashboard_offers_choices, queries_of_the_docs_are_answered,
 ]
@@ -429,12 +451,13 @@ CHECKS = [
 def main() -> int:
     upstream = Upstream()
     upstream.play(obey)
-    up = provider(upstream.url, {"id": "m"}, {"id": "n"}, name="up", profile="generic")
+    up = provider(upstream.url, {"id": "m"}, {"id": "n"}, {"id": "priced", "price": PRICE}, name="up", profile="generic")
     del up["api_key"]
     up["api_keys"] = ["sk-first-0123456789", "sk-second-0123456789"]
     nobody = provider(f"http://127.0.0.1:{free_port()}", {"id": "dead", "fallbacks": ["m"]}, {"id": "alone"}, name="nobody", profile="generic")
-    config = {"host": "127.0.0.1", "ak": KEY, "workers": 2, "providers": [up, nobody]}
-    with tempfile.TemporaryDirectory(prefix="claude-proxy-prometheus-") as folder, Proxy(config) as proxy:
+    with tempfile.TemporaryDirectory(prefix="claude-proxy-prometheus-") as folder, Proxy({
+            "host": "127.0.0.1", "ak": KEY, "workers": 2, "providers": [up, nobody], "keys": [{"name": "team", "key": TEAM, "budget": 0.0003}],
+            "budgets": {"path": f"{folder}/spent.redb"}}) as proxy:
         stage = Stage(proxy, upstream, Path(folder))
         try:
             eventually("Prometheus has scraped", stage.prometheus.is_up)

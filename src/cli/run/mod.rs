@@ -38,13 +38,15 @@ const REMOVED: [&str; 7] = [
 
 /// Runs the command.
 pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let (mut config, demo) = configured(args.demo, global, printer)?;
+    let (mut config, _, demo) = configured(args.demo, global, printer)?;
     "127.0.0.1".clone_into(&mut config.host);
     config.port = 0;
     // Nothing leaves this machine, and the certificate is for other names.
     config.tls = None;
     // Its key is new each time, and several may run beside each other.
     config.extras.threads = None;
+    // Nobody but the command knows the key.
+    config.dashboard = false;
     config.budgets = None;
     config.keys.clear();
     let key = key()?;
@@ -53,6 +55,8 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, printer: &mut Printer) ->
     environment::variables(&config, String::new(), String::new(), args.model.as_deref())?;
     let (file, path) = logfile::open(args.log_file.as_deref())?;
     log::init_file(&global.log_level, global.log_format.into(), file)?;
+    #[cfg(feature = "otel")]
+    let _flush = crate::observe::otel::start()?;
     let config = Arc::new(config);
     actix_web::rt::System::new().block_on(async {
         let bound = Server::bind(Arc::clone(&config))?;

@@ -184,8 +184,8 @@ pub const STAGES: [&str; 4] = ["connect", "send", "head", "body"];
 /// `result` of [`RELOADS`].
 pub const RELOAD_RESULTS: [&str; 2] = ["ok", "refused"];
 /// `endpoint` of [`HTTP_RESPONSES`].
-pub const ENDPOINTS: [&str; 7] =
-    ["messages", "count_tokens", "models", "health", "ready", "metrics", "other"];
+pub const ENDPOINTS: [&str; 8] =
+    ["messages", "count_tokens", "models", "health", "ready", "metrics", "dashboard", "other"];
 
 /// `loss` of [`LOSSES`]: the tokens of the warnings header, those that end in a name from outside
 /// without it.

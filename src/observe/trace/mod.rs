@@ -32,6 +32,7 @@ pub struct Trace {
     id: TraceId,
     span: SpanId,
     parent: Option<SpanId>,
+    is_inbound: bool,
     sampled: bool,
     state: State,
 }
@@ -39,8 +40,11 @@ pub struct Trace {
 /// One request upstream, as a span of a trace.
 #[derive(Debug)]
 pub struct Hop {
-    trace: Arc<Trace>,
-    span: SpanId,
+    pub(super) trace: Arc<Trace>,
+    pub(super) span: SpanId,
+    /// What is exported of it.
+    #[cfg(feature = "otel")]
+    pub(super) call: Option<super::otel::Call>,
 }
 
 impl Trace {
@@ -56,18 +60,60 @@ impl Trace {
         let (first, second) = (parents.next()?, parents.next());
         let (id, parent, flags) = read(first.trim_ascii()).filter(|_| second.is_none())?;
         let sampled = flags & SAMPLED != 0;
-        Some(Self { id, span: SpanId::of(random), parent: Some(parent), sampled, state: State::read(states) })
+        Some(Self {
+            id,
+            span: SpanId::of(random),
+            parent: Some(parent),
+            is_inbound: true,
+            sampled,
+            state: State::read(states),
+        })
+    }
+
+    /// A trace that begins here, unsampled. `random` makes its ids.
+    #[cfg(feature = "otel")]
+    pub(super) fn begin(mut random: impl FnMut() -> u64) -> Self {
+        let mut id = [0; 16];
+        let (high, low) = id.split_at_mut(8);
+        high.copy_from_slice(&random().to_be_bytes());
+        low.copy_from_slice(&random().max(1).to_be_bytes());
+        let (span, state) = (SpanId::of(random()), State::default());
+        Self { id: TraceId(id), span, parent: None, is_inbound: false, sampled: false, state }
+    }
+
+    /// As sampling has decided.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub(super) fn with_sampled(self, sampled: bool) -> Self {
+        Self { sampled, ..self }
+    }
+
+    /// What tracing systems have noted; empty: nothing.
+    #[cfg(feature = "otel")]
+    pub(super) fn state(&self) -> &str {
+        self.state.as_str()
+    }
+
+    /// Its parent is a span of the client's.
+    #[cfg(feature = "otel")]
+    pub(super) fn is_inbound(&self) -> bool {
+        self.is_inbound
     }
 
     /// A question of our own that belongs to it. `random` becomes the id of its span.
     #[must_use]
     pub fn child(&self, random: u64) -> Self {
-        Self { span: SpanId::of(random), parent: Some(self.span), ..self.clone() }
+        Self { span: SpanId::of(random), parent: Some(self.span), is_inbound: false, ..self.clone() }
     }
 
     /// A request upstream that belongs to it. `random` becomes the id of its span.
     pub fn hop(self: &Arc<Self>, random: u64) -> Hop {
-        Hop { trace: Arc::clone(self), span: SpanId::of(random) }
+        Hop {
+            trace: Arc::clone(self),
+            span: SpanId::of(random),
+            #[cfg(feature = "otel")]
+            call: super::otel::Call::of(self),
+        }
     }
 
     /// The trace.

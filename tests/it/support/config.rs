@@ -30,6 +30,8 @@ pub fn config(base: &str) -> Config {
         tls: None,
         log_body_max_chars: 0,
         log_stream_text_preview_chars: 0,
+        dashboard: true,
+        dashboard_content: false,
         default_model: None,
         aliases: Vec::new(),
         extras: Extras::default(),

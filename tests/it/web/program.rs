@@ -35,7 +35,7 @@ fn result(
     let model = model(url.to_owned());
     let config = json!({"port": 0, "web_fetch": true, "web_fetch_private_hosts": [listed],
         "providers": [{"base_url": model.base(), "api_key": "k", "models": [{"id": "m"}]}]});
-    let program = Program::start_in(&["serve", "--log-level", "trace"], &config.to_string(), set);
+    let mut program = Program::start_in(&["serve", "--log-level", "trace"], &config.to_string(), set);
     let body = json!({"model": "m", "max_tokens": 99, "tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}],
         "messages": [{"role": "user", "content": format!("Read {url} for me")}]});
     let answer = post(program.addr(), body.to_string().as_bytes());
@@ -43,7 +43,10 @@ fn result(
     let answer = answer.json();
     let blocks = answer["content"].as_array().unwrap();
     let found = blocks.iter().find(|block| block["type"] == "web_fetch_tool_result");
-    (found.unwrap_or_else(|| panic!("{answer}"))["content"].clone(), program.output())
+    let found = found.unwrap_or_else(|| panic!("{answer}"))["content"].clone();
+    // Lines may come late, but not later than its end.
+    program.signal("TERM");
+    (found, program.end().1)
 }
 
 fn page(mut conn: Conn) {
