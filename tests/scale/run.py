@@ -205,8 +205,8 @@ class Balancer:
             await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        # SIGINT: at once, for both.
-        self.process.send_signal(signal.SIGINT)
+        # At once, for both.
+        self.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(self.process.wait(), PATIENCE)
 
 
