@@ -342,9 +342,14 @@ class Scale:
                 running.append(each)
             await self.play(balancers)
         finally:
-            for each in reversed(running):
-                if each.process.returncode is None:
-                    await (each.stop() if isinstance(each, Balancer) else asyncio.wait_for(self.end(each), PATIENCE))
+            try:
+                for each in reversed(running):
+                    if each.process.returncode is None:
+                        await (each.stop() if isinstance(each, Balancer) else asyncio.wait_for(self.end(each), PATIENCE))
+            finally:
+                for each in running:
+                    if each.process.returncode is None:
+                        each.process.kill()
         print(f"{self.passed} passed, {len(self.wrong)} failed")
         return 1 if self.wrong else 0
 
