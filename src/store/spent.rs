@@ -49,8 +49,8 @@ impl fmt::Debug for Spent {
 }
 
 impl Book {
-    fn sum(&self, (day, name): &Key) -> u128 {
-        self.days.get(day).and_then(|names| names.get(name)).copied().unwrap_or_default()
+    fn sum(&self, day: u64, name: &str) -> u128 {
+        self.days.get(&day).and_then(|names| names.get(name)).copied().unwrap_or_default()
     }
 
     /// Lets days go that are too many. The first day that is kept, if one went.
@@ -98,7 +98,7 @@ impl Spent {
 
     /// What was spent on that day, in the unit in which it was added.
     pub fn sum(&self, day: u64, name: &str) -> u128 {
-        self.book().days.get(&day).and_then(|names| names.get(name)).copied().unwrap_or_default()
+        self.book().sum(day, name)
     }
 
     /// Adds to it. On disk soon; never waits.
@@ -122,7 +122,7 @@ impl Spent {
                 let mut book = lock(&book);
                 book.queued = false;
                 let first = book.forget();
-                let rows = book.unwritten.iter().map(|key| (key.clone(), book.sum(key)));
+                let rows = book.unwritten.iter().map(|key| (key.clone(), book.sum(key.0, &key.1)));
                 (rows.collect::<Vec<_>>(), first)
             };
             let mut table = txn.open_table(SPENT)?;
@@ -146,7 +146,7 @@ impl Spent {
             } else {
                 for (key, sum) in lock(&given).drain(..) {
                     tracing::debug!(key = %key.1, day = key.0, picos = %sum, "a sum of what was spent is on disk");
-                    if book.sum(&key) == sum {
+                    if book.sum(key.0, &key.1) == sum {
                         book.unwritten.remove(&key);
                     }
                 }

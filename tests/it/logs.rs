@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::sources::sources;
 use crate::support::program::Program;
 use crate::support::upstream::{http, ok};
 use crate::support::*;
@@ -76,27 +77,12 @@ fn lines_of(module: &str, source: &str) -> Vec<Line> {
 
 /// Every line from `INFO` on that the source can write.
 fn lines() -> Vec<Line> {
-    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, out);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                out.push(path);
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    walk(&root, &mut files);
-    files.sort();
-    let of = |file: &PathBuf| {
-        let name = file.strip_prefix(&root).unwrap().with_extension("");
-        let name = name.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "::");
+    let of = |(file, source): &(String, String)| {
+        let name = file.trim_end_matches(".rs").replace('/', "::");
         let module = format!("claude_proxy::{}", name.strip_suffix("::mod").unwrap_or(&name));
-        lines_of(&module, &fs::read_to_string(file).unwrap())
+        lines_of(&module, source)
     };
-    files.iter().flat_map(of).collect()
+    sources().iter().flat_map(of).collect()
 }
 
 #[test]

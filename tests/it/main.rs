@@ -16,6 +16,8 @@
 #[path = "../support/grammar.rs"]
 #[allow(dead_code, reason = "shared with other test binaries")]
 mod grammar;
+#[path = "../support/sources.rs"]
+mod sources;
 mod support;
 
 #[path = "../../src/pdf/samples.rs"]

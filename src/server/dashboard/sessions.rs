@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Digest;
@@ -25,7 +24,7 @@ pub(super) struct Sessions {
 }
 
 struct Session {
-    token: [u8; 32],
+    token: Digest,
     /// The key that it was opened with.
     key: Digest,
     until: Instant,
@@ -51,17 +50,17 @@ impl Sessions {
         if open.len() >= MOST {
             open.remove(0);
         }
-        open.push(Session { token: digest(&token), key, until: now + LASTS });
+        open.push(Session { token: Digest::of(token.as_bytes()), key, until: now + LASTS });
         Some(token)
     }
 
     /// The key that the session of this token was opened with; none: there is no such session, or
     /// it has ended.
     pub(super) fn find(&self, token: &str, now: Instant) -> Option<Digest> {
-        let token = digest(token);
+        let token = Digest::of(token.as_bytes());
         let mut found = None;
         for session in self.lock().iter().filter(|session| session.until > now) {
-            if session.token.ct_eq(&token).into() {
+            if session.token.0.ct_eq(&token.0).into() {
                 found = Some(session.key);
             }
         }
@@ -70,17 +69,13 @@ impl Sessions {
 
     /// Ends it.
     pub(super) fn close(&self, token: &str) {
-        let token = digest(token);
-        self.lock().retain(|session| !bool::from(session.token.ct_eq(&token)));
+        let token = Digest::of(token.as_bytes());
+        self.lock().retain(|session| !bool::from(session.token.0.ct_eq(&token.0)));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 fn hex(bytes: &[u8]) -> String {
